@@ -1,0 +1,151 @@
+"""A service: a Faust App whose agents get batches and whose tables change in the transaction that publishes the outcome.
+
+    app = App("inventory")
+    levels = app.Table("levels", value=StockLevel, help="...")
+
+    @app.agent(app.inbox)
+    async def inventory(batches):
+        async for batch in batches:
+            batch.decide()
+
+What is Faust's stays Faust's: lifecycle, worker command line, supervision, web views, timers, ordinary `@app.agent(topic)` for
+side work that needs no guarantee. The engine comes in by the public extension points: `BootStrategy`, `mode.Service`, a `Channel`
+and a `Table` of ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import faust
+from faust.app.base import BootStrategy
+from faust.channels import Channel
+
+from yarl import URL
+
+from farandole import table as tables
+from farandole.errors import ConfigError, FarandoleError
+from farandole.table import RowT, UndoLog
+
+
+class Inbox(Channel[Any]):
+    """Where batches come from: the channel of the agent that decides them. Fed by the engine, not by Faust's consumer."""
+
+    def get_topic_name(self) -> str:
+        """What `faust agents` shows as the agent's topic: all that the service hears."""
+        return "<inbox>"
+
+
+class _Boot(BootStrategy):
+    """Starts the engine; Faust's own Kafka client only when there are ordinary agents."""
+
+    app: App
+
+    def server(self) -> Iterable[Any]:
+        try:
+            engine = self.app.engine_services()
+        except FarandoleError as error:
+            # What its user can mend is told, not traced; nothing has been started yet.
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(error.exit_code) from error
+        self.enable_kafka = bool(self.app.ordinary_agents)
+        for module in filter(None, ["farandole.views", self.app.views]):
+            importlib.import_module(module).add_views(self.app)
+        return [*super().server(), *engine]
+
+    def agents(self) -> Iterable[Any]:
+        return super().agents() if self.app.ordinary_agents else []
+
+
+class App(faust.App):
+    """A service of the system.
+
+    id:    the service's name; its consumer group, journal, dead letter queue and changelogs are called after it
+    views: module with HTTP views (`@app.page`), imported when a worker starts
+    flows: package whose flows bind this service's decisions
+    """
+
+    BootStrategy = _Boot
+
+    def __init__(self, id: str, *, views: str | None = None, flows: str = "flows", **options: Any) -> None:
+        options.setdefault("topic_disable_leader", True)
+        options.setdefault("worker_redirect_stdouts", False)
+        options.setdefault("autodiscover", False)
+        super().__init__(id, **options)
+        self.views, self.flows_package = views, flows
+        self.outsides: dict[str, str] = {}
+        self.undo_log: UndoLog = []
+        self.rows: dict[str, tables.Table[Any]] = {}
+        self.inbox = Inbox(self)
+        self.engine: Any = None
+
+    def Table(  # type: ignore[override]  # noqa: N802 (the name is Faust's, its window and default are not offered)
+        self, name: str, *, value: type[RowT], help: str = "", **options: Any
+    ) -> tables.Table[RowT]:
+        """A table of the service: string keys, values of class `value`; changelog topic `<id>-<name>-changelog`."""
+        table = tables.Table(self, name=name, value=value, log=self.undo_log, help=help, beacon=self.tables.beacon, **options)
+        self.rows[name] = table
+        self.tables.add(table)
+        return table
+
+    def outside(self, name: str, env: str) -> str:
+        """Declare a system that this service calls; its base URL is the environment variable `env`. Returns `name`."""
+        self.outsides[name] = env
+        return name
+
+    @property
+    def ordinary_agents(self) -> list[Any]:
+        return [agent for agent in self.agents.values() if not isinstance(agent.channel, Inbox)]
+
+    def batch_agent(self) -> Any:
+        """The one agent of `app.inbox`. ConfigError if there is none, or more."""
+        agents = [agent for agent in self.agents.values() if isinstance(agent.channel, Inbox)]
+        if len(agents) != 1:
+            raise ConfigError(
+                f"{self.conf.id} has {len(agents)} agents of app.inbox, it needs one",
+                where=f"agents/{self.conf.id}.py",
+                mend="@app.agent(app.inbox)\nasync def NAME(batches): async for batch in batches: batch.decide()",
+            )
+        return agents[0]
+
+    def address(self) -> str:
+        """URL under which this worker answers HTTP, or empty if it does not."""
+        return str(self.conf.canonical_url).rstrip("/") if self.conf.web_enabled else ""
+
+    def serve_http(self, port: int | None, host: str = "127.0.0.1") -> None:
+        """Answer HTTP on `port` (0: any free one), reachable for others under `host`; None: not at all."""
+        self.conf.web_enabled = port is not None
+        if port is not None:
+            self.conf.web_port = port or _free_port()
+            self.conf.web_host = host
+            self.conf.canonical_url = URL(f"http://{host}:{self.conf.web_port}")
+
+    def check_port(self) -> None:
+        """ConfigError if the HTTP port is taken: found before the group is joined, not after."""
+        if not self.conf.web_enabled:
+            return
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.conf.web_bind, self.conf.web_port))
+            except OSError as error:
+                raise ConfigError(
+                    f"the HTTP port of {self.conf.id} cannot be used: {error.strerror}",
+                    where=f"{self.conf.web_bind}:{self.conf.web_port}",
+                    mend="choose another with --web-port, or run without HTTP: --without-web",
+                ) from error
+
+    def engine_services(self) -> list[Any]:
+        """The engine of this app, as a service that Faust starts and stops. Imported late: decisions are tested without Kafka."""
+        runtime = importlib.import_module("farandole.runtime")
+        return [runtime.EngineService(self, loop=self.loop, beacon=self.beacon)]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,1 @@
+"""The command line: `farandole COMMAND`, one module of this package per command."""

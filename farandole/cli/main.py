@@ -1,0 +1,72 @@
+"""Entry point: gathers the commands, prints errors the way people can act on them.
+
+A command is a module of this package that has `app` (a typer application with verbs) or `command` (a single command),
+under the module's own name. Modules are imported only when their command is called, so `farandole kafka status` does
+not pay for Faust.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+import typer
+
+from farandole.errors import FarandoleError
+
+COMMANDS = {
+    "demo": "Place orders against a whole system on this machine, break some, audit the end.",
+    "kafka": "Start, stop and look at a real Apache Kafka that needs neither Java nor Docker.",
+    "worker": "Run the agents of one or more services.",
+    "audit": "Read the topics as an outsider would and say whether every promise held.",
+    "topics": "Compare topics.yaml and schemas/ with the code and the cluster, and apply them.",
+    "events": "Generate events.py and the schema ids from schemas/.",
+    "sandbox": "Run the payment gateway, the carrier and the mail sink that stand in for the real ones.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"farandole.cli.{cmd_name}")
+        app = getattr(module, "app", None)
+        if app is None:
+            app = typer.Typer(add_completion=False)
+            app.command(help=COMMANDS[cmd_name])(module.command)
+        command = typer.main.get_command(app)
+        command.name = cmd_name
+        command.help = command.help or COMMANDS[cmd_name]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+cli = _Commands(help="Choreographed sagas on Kafka for Python teams.", name="farandole")
+
+
+def main() -> None:
+    try:
+        cli.main(prog_name="farandole", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as wrong:
+        wrong.show()
+        sys.exit(wrong.exit_code)
+    except click.Abort:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except FarandoleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

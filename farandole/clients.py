@@ -1,0 +1,246 @@
+"""librdkafka as the engine uses it: every setting with its reason, and the reading of changelogs.
+
+Invariant: a changelog is read, read-committed, until the position reaches the read-uncommitted end. Not until the last record:
+a read-committed end-of-file stops at the last stable offset, and markers and compaction leave gaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from farandole.errors import BrokerError
+from farandole.processor import Processor
+
+log = logging.getLogger(__name__)
+
+SESSION_TIMEOUT_MS = 6_000
+"""After this long without a heartbeat a worker's partitions go to another one. 6 s is the least that Kafka allows by default."""
+
+TRANSACTION_TIMEOUT_MS = 10_000
+"""A dead worker's open transaction stops the readers of its partitions at the most this long; usually it is fenced before."""
+
+MAX_POLL_INTERVAL_MS = 300_000
+"""A rebalance callback may restore tables for this long; heartbeats go on meanwhile."""
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds for one answer of the cluster to an administrative question."""
+
+_CONSUMER = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "isolation.level": "read_committed",
+    # A committed position outside the log is an error that a person decides about, never a silent skip.
+    "auto.offset.reset": "error",
+    # Range assignment keeps equal partitions of a service's topics together; cooperative-sticky does not.
+    "partition.assignment.strategy": "range",
+    "session.timeout.ms": SESSION_TIMEOUT_MS,
+    "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+    "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 5,
+    # What may wait in memory, for all partitions together: the bound of an engine's input buffer.
+    "queued.min.messages": 50_000,
+    "queued.max.messages.kbytes": 65_536,
+}
+
+_PRODUCER = {
+    "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+    # The partitioner of the Java clients: a key lies where everybody looks for it.
+    "partitioner": "murmur2_random",
+    # A third less CPU here and several times less on the broker than 0; flush() does not wait for it.
+    "linger.ms": 5,
+    "batch.num.messages": 10_000,
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 1_048_576,
+    "delivery.report.only.error": True,
+}
+
+
+class KafkaClients:
+    """The clients of one engine.
+
+    Args:
+        config:       bootstrap servers and security, for librdkafka
+        group:        consumer group
+        instance:     static membership id: a restarted worker gets its partitions back without a rebalance
+        address:      URL under which this worker answers HTTP; travels as client id, so others find the owner of a partition
+        timed:        report ends of partitions (the service has timers)
+        on_delivery_error: called with what could not be delivered
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        group: str,
+        instance: str,
+        address: str = "",
+        timed: bool = False,
+        on_delivery_error: Callable[[Any, Any], None] | None = None,
+    ) -> None:
+        self._config, self._group, self._instance, self._timed = config, group, instance, timed
+        self._address = address
+        self._on_delivery_error = on_delivery_error
+        self._admin: AdminClient | None = None
+        self.consumer: Any = None
+
+    @property
+    def admin(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient(self._config)
+        return self._admin
+
+    def open_consumer(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
+        self.consumer = Consumer(
+            {
+                **self._config,
+                **_CONSUMER,
+                "group.id": self._group,
+                "group.instance.id": self._instance,
+                "enable.partition.eof": self._timed,
+                **({"client.id": self._address} if self._address else {}),
+            },
+            logger=log,
+        )
+        self.consumer.subscribe(topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+
+    def producer(self, transactional_id: str) -> Producer:
+        config = {**self._config, **_PRODUCER, "transactional.id": transactional_id}
+        if self._on_delivery_error is not None:
+            config["on_delivery"] = self._on_delivery_error
+        producer = Producer(config, logger=log)
+        producer.init_transactions(30.0)
+        return producer
+
+    def fence(self, transactional_ids: list[str]) -> None:
+        """Whatever a former owner left open under these ids is decided when this returns."""
+        if transactional_ids:
+            with ThreadPoolExecutor(min(8, len(transactional_ids))) as pool:
+                list(pool.map(self.producer, transactional_ids))
+
+    def first_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def end_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Read-uncommitted ends: what an open transaction has written counts as lying there."""
+        return self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def _offsets(self, partitions: Iterable[tuple[str, int]], spec: Any) -> dict[tuple[str, int], int]:
+        wanted = {TopicPartition(topic, partition): spec for topic, partition in partitions}
+        if not wanted:
+            return {}
+        found = self.admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_TIMEOUT
+        )
+        try:
+            return {(tp.topic, tp.partition): future.result().offset for tp, future in found.items()}
+        except KafkaException as error:
+            if error.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION):
+                raise BrokerError(
+                    f"a topic of {self._group} is missing: {error.args[0].str()}",
+                    where=", ".join(sorted({tp.topic for tp in wanted})),
+                    mend="farandole topics apply",
+                ) from error
+            raise
+
+    def has_history(self, topic: str, partition: int) -> bool:
+        """Whether anything was ever written to the partition."""
+        return self.end_offsets([(topic, partition)])[topic, partition] > 0
+
+    def restore(self, processor: Processor, partitions: set[int]) -> int:
+        """Read the changelogs of these partitions into the processor's tables. Returns the number of records."""
+        tables = processor.changelog_topics()
+        ends = self.end_offsets([(topic, p) for topic in tables for p in partitions])
+        left = {where for where, end in ends.items() if end > 0}
+        if not left:
+            return 0
+        take = {(topic, p): processor.restore(tables[topic], p) for topic, p in left}
+        reader = Consumer(
+            {
+                **self._config,
+                "group.id": f"{self._group}-recovery",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 10,
+                "queued.min.messages": 1_000_000,
+                "queued.max.messages.kbytes": 262_144,
+                "fetch.message.max.bytes": 8_388_608,
+            },
+            logger=log,
+        )
+        try:
+            reader.assign([TopicPartition(topic, p, 0) for topic, p in left])
+            return _read_until(reader, left, ends, take)
+        finally:
+            reader.close()
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once and not after the session time-out."""
+        if self.consumer is None:
+            return
+        consumer, self.consumer = self.consumer, None
+        member = consumer.memberid()
+        consumer.close()
+        if member:
+            try:
+                leave_group(self._config, self._group, member)
+            except Exception as error:
+                log.warning("%s: partitions move after the session time-out only: %s", self._group, error)
+
+
+def _read_until(
+    reader: Any,
+    left: set[tuple[str, int]],
+    ends: dict[tuple[str, int], int],
+    take: dict[tuple[str, int], Callable[[bytes, bytes | None], None]],
+) -> int:
+    count = 0
+    while left:
+        for message in reader.consume(20_000, 0.1):
+            error = message.error()
+            where = (message.topic(), message.partition())
+            if error is None:
+                take[where](message.key(), message.value())
+                count += 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                if message.offset() >= ends[where]:
+                    left.discard(where)
+            elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+                raise KafkaException(error)
+    return count
+
+
+def leave_group(config: dict[str, Any], group: str, member: str) -> None:
+    """Take a static member out of its group: librdkafka leaves that to the session time-out, handing over cleanly cannot."""
+    asyncio.run(asyncio.wait_for(_leave_group(config, group, member), REQUEST_TIMEOUT))
+
+
+async def _leave_group(config: dict[str, Any], group: str, member: str) -> None:
+    from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+    from aiokafka.helpers import create_ssl_context
+    from aiokafka.protocol.group import LeaveGroupRequest
+
+    protocol = str(config.get("security.protocol", "PLAINTEXT")).upper()
+    client = AIOKafkaClient(
+        bootstrap_servers=config["bootstrap.servers"].split(","),
+        security_protocol=protocol,
+        ssl_context=create_ssl_context(cafile=config.get("ssl.ca.location")) if "SSL" in protocol else None,
+        sasl_mechanism=str(config.get("sasl.mechanism", "PLAIN")),
+        sasl_plain_username=config.get("sasl.username"),
+        sasl_plain_password=config.get("sasl.password"),
+    )
+    await client.bootstrap()
+    try:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        await client.ready(node, group=ConnectionGroup.COORDINATION)
+        await client.send(node, LeaveGroupRequest(group, member), group=ConnectionGroup.COORDINATION)
+    finally:
+        await client.close()

@@ -1,0 +1,173 @@
+"""The way in from HTTP: commands go to Kafka, questions to the worker that owns the saga's partition.
+
+Invariant: a request is answered by the owner of its saga, from what has been committed, whichever worker was asked. So two
+requests with one idempotency key meet in one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from farandole.event import Event, Meta
+from farandole.partitioner import partition_of
+
+if TYPE_CHECKING:
+    from farandole.app import App
+
+OWNERS_FRESH = 1.0
+"""Seconds for which the group's assignment is believed before it is asked again."""
+
+FORWARD_TIMEOUT = 15.0
+"""Seconds that a forwarded request may take; above what the owner itself waits."""
+
+HOP = "X-Farandole-Forwarded"
+"""Header of a forwarded request: forwarded once, never in a circle."""
+
+
+class NoOwner(Exception):
+    """The partition has no reachable owner right now: a rebalance or a restart is under way. Ask again."""
+
+
+class Door:
+    """What HTTP views of one service need: send a command, reach the owner, read a committed row.
+
+    Args:
+        app: the service
+        topic: a topic that the service hears, keyed by saga; its partition count is the service's
+    """
+
+    def __init__(self, app: App, topic: str) -> None:
+        self.app, self._topic = app, topic
+        self._producer: Producer | None = None
+        self._admin: AdminClient | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._partitions = 0
+        self._owners: dict[int, str] = {}
+        self._asked = 0.0
+        self._outstanding = 0
+        self._poller: asyncio.Task[None] | None = None
+
+    # ---- commands
+
+    async def send(self, command: Event, saga: str, flow: str) -> None:
+        """Write a command, acknowledged by all replicas. Raises KafkaException if it could not be."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def delivered(error: Any, message: Any) -> None:
+            if not done.done():
+                done.set_exception(RuntimeError(str(error))) if error else done.set_result(None)
+
+        processor = self.app.engine.processor
+        kind = processor.codec.type_of(type(command))
+        value = processor.codec.encode(command, Meta(id=f"request/{uuid.uuid4()}", saga=saga, flow=flow, cause=""))
+        self._outstanding += 1
+        try:
+            self._commands().produce(processor.namespace + kind.topic, value, saga, on_delivery=delivered)
+            self._keep_polling()
+            await done
+        finally:
+            self._outstanding -= 1
+
+    async def send_and_wait(self, command: Event, saga: str, flow: str, table: str, timeout: float) -> bool:
+        """Write a command and wait until a commit has changed the saga's row in `table`. False if that takes too long.
+
+        For the owner of the saga's partition only: nobody else sees the commit.
+        """
+        service = self.app.engine
+        with service.watch(table, saga) as changed:
+            await self.send(command, saga, flow)
+            try:
+                await asyncio.wait_for(changed, timeout)
+                return True
+            except TimeoutError:
+                return False
+
+    def _commands(self) -> Producer:
+        if self._producer is None:
+            self._producer = Producer(
+                {**self.app.engine.broker, "enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 1}
+            )
+        return self._producer
+
+    def _keep_polling(self) -> None:
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.get_running_loop().create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while self._outstanding and self._producer is not None:
+            self._producer.poll(0)
+            await asyncio.sleep(0.002)
+
+    # ---- owners
+
+    async def partition(self, saga: str) -> int:
+        if not self._partitions:
+            self._partitions = await asyncio.to_thread(self._count_partitions)
+        return partition_of(saga, self._partitions)
+
+    async def at_owner(
+        self, request: Any, saga: str, here: Callable[[int], Awaitable[tuple[int, Any]]]
+    ) -> tuple[int, Any]:
+        """(status, JSON) of `here(partition)` if this worker owns the saga, else the owner's answer to the same request.
+
+        NoOwner: nobody can answer right now.
+        """
+        partition = await self.partition(saga)
+        if partition in self.app.engine.processor.partitions:
+            return await here(partition)
+        if HOP in request.headers:
+            raise NoOwner
+        for fresh in (False, True):
+            url = await self._owner(partition, fresh)
+            if url and url != self.app.address():
+                try:
+                    return await self._forward(url, request)
+                except (aiohttp.ClientError, TimeoutError):
+                    continue
+        raise NoOwner
+
+    async def _forward(self, url: str, request: Any) -> tuple[int, Any]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=FORWARD_TIMEOUT))
+        async with self._session.request(
+            request.method,
+            url + request.path_qs,
+            data=await request.read(),
+            headers={HOP: "1", "Content-Type": "application/json"},
+        ) as response:
+            if response.status == 503:
+                raise NoOwner
+            return response.status, await response.json(content_type=None)
+
+    async def _owner(self, partition: int, fresh: bool) -> str | None:
+        if fresh or time.monotonic() - self._asked > OWNERS_FRESH:
+            self._asked = time.monotonic()
+            self._owners = await asyncio.to_thread(self._ask_owners)
+        return self._owners.get(partition)
+
+    def _ask_owners(self) -> dict[int, str]:
+        group = self.app.engine.processor.group
+        found = self._administration().describe_consumer_groups([group], request_timeout=5)[group].result()
+        return {
+            tp.partition: member.client_id
+            for member in found.members
+            for tp in (member.assignment.topic_partitions if member.assignment else [])
+        }
+
+    def _count_partitions(self) -> int:
+        topic = self.app.engine.processor.namespace + self._topic
+        return len(self._administration().list_topics(topic, timeout=10).topics[topic].partitions)
+
+    def _administration(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient(self.app.engine.broker)
+        return self._admin

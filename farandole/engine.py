@@ -1,0 +1,562 @@
+"""One Kafka transaction per batch: consume, decide, produce, commit, and whatever it takes when that goes wrong.
+
+One engine is one service in one worker: one consumer, one transactional producer, one thread. It does not know librdkafka from a
+model of it (`Clients`), nor the wall clock (`now`), so the simulation runs this very code.
+
+Invariants:
+- Nothing is acknowledged without its outcome: outputs, changelog, journal and consumed offsets are one transaction, fenced by
+  the consumer group's metadata (KIP-447). Each transaction commits an offset of every partition whose tables it writes; an
+  empty list of offsets would skip the fencing.
+- Between transactions the tables hold exactly what the changelog holds, read committed.
+- After an unknown outcome the producer is thrown away (librdkafka has no KIP-890: a late marker could tear the next
+  transaction), and the group's stable offsets tell which of the two it was.
+- Rebalance callbacks run only inside `consume`, so they never meet an open transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from farandole.errors import BrokerError
+from farandole.message import Message
+from farandole.processor import Processor
+from farandole.table import Part
+
+log = logging.getLogger(__name__)
+
+BATCH = 4_000
+"""Messages of a transaction at the most. Larger ones cost a little less per message and delay everything behind them."""
+
+ANSWERS = 4_000
+"""Answers of outside calls recorded in one transaction at the most."""
+
+CALLS_AT_ONCE = 10_000
+"""Outside calls under way above which inputs that start more of them are paused; resumed at half of it."""
+
+AHEAD_MS = 1_000
+"""How long messages that caused nothing may wait for the next transaction to acknowledge them."""
+
+IDLE_WAIT = 0.1
+"""Seconds that an idle engine waits for a message before it looks at timers and the stop flag again."""
+
+BUSY_WAIT = 0.004
+"""The same while outside calls are under way: an answer cannot interrupt a waiting consumer, so the wait is short."""
+
+COMMIT_TIMEOUT = 30.0
+"""Seconds after which the outcome of a commit is called unknown. Above the broker's own request and replication time-outs."""
+
+
+Due = tuple[int, tuple[int, dict[tuple[str, int], int]]]
+"""A partition with timers due, until when (ms), and the ends that must have been read before they fire."""
+
+
+class Answer(NamedTuple):
+    """The outcome of an outside call, on its way into the calls topic."""
+
+    partition: int
+    key: str
+    outcome: str
+    reference: str
+    reason: str
+
+
+class Clients(Protocol):
+    """What the engine needs of Kafka. farandole.clients has the real one."""
+
+    consumer: Any
+
+    def open_consumer(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None: ...
+    def producer(self, transactional_id: str) -> Any: ...
+    def fence(self, transactional_ids: list[str]) -> None: ...
+    def first_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+    def end_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+    def restore(self, processor: Processor, partitions: set[int]) -> int: ...
+    def has_history(self, topic: str, partition: int) -> bool: ...
+    def close(self) -> None: ...
+
+
+class Performer(Protocol):
+    """What the engine needs of whoever performs outside calls."""
+
+    def start(self, partition: int, key: str, call: Any) -> None: ...
+    def stop(self, partition: int, key: str) -> None: ...
+    def under_way(self) -> int: ...
+    def forget(self, partition: int) -> None: ...
+
+
+class Batch:
+    """A batch of messages, as the service's Faust agent gets it."""
+
+    def __init__(self, processor: Processor, messages: list[Message]) -> None:
+        self._processor, self.messages = processor, messages
+        self.decided = False
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def decide(self) -> None:
+        """Take each message to its decision, in order; the effects become one transaction when the agent asks for more."""
+        if not self.decided:
+            self.decided = True
+            self._processor.process(self.messages)
+
+
+class _NextBatch:
+    """What the agent awaits: control goes back to the engine, which sends the next batch."""
+
+    def __await__(self) -> Any:
+        return (yield self)
+
+
+class Batches:
+    """The stream that the service's agent iterates over."""
+
+    def __aiter__(self) -> Batches:
+        return self
+
+    async def __anext__(self) -> Batch:
+        return await _NextBatch()  # type: ignore[no-any-return]
+
+
+class AgentSteps:
+    """Drives the service's agent, a coroutine, one batch per step, in the engine's thread.
+
+    No event loop, future or task lies between a batch and its decisions; so the agent may await nothing but its batches.
+    """
+
+    def __init__(self, name: str, function: Callable[[Batches], Coroutine[Any, Any, None]]) -> None:
+        self.name, self._function = name, function
+        self._coroutine: Coroutine[Any, Any, None] | None = None
+
+    def step(self, batch: Batch) -> None:
+        if self._coroutine is None:
+            self._coroutine = self._function(Batches())
+            self._send(None)
+        self._send(batch)
+        if not batch.decided:
+            raise RuntimeError(f"agent {self.name} took a batch and did not call batch.decide(): nothing is acknowledged")
+
+    def _send(self, value: Batch | None) -> None:
+        assert self._coroutine is not None
+        try:
+            awaited = self._coroutine.send(value)
+        except StopIteration:
+            raise RuntimeError(f"agent {self.name} ended: it must go on iterating over its batches") from None
+        if not isinstance(awaited, _NextBatch):
+            raise RuntimeError(f"agent {self.name} awaits {awaited!r}: an agent of app.inbox awaits only its batches")
+
+
+class Engine:
+    """The transaction cycle of one service in one worker.
+
+    Args:
+        processor: decides messages and keeps the tables
+        agent:     the service's agent
+        clients:   Kafka, or the model of it
+        performer: performs outside calls
+        now:       wall clock, milliseconds since 1970
+        committed: called after each commit with what changed
+        pausable:  topics that may be paused while too many outside calls are under way
+        timed:     whether the service sets timers
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        agent: AgentSteps,
+        clients: Clients,
+        performer: Performer,
+        now: Callable[[], int],
+        committed: Callable[[list[tuple[Part, str, Any]]], None] = lambda changes: None,
+        pausable: frozenset[str] = frozenset(),
+        timed: bool = False,
+    ) -> None:
+        self.processor, self.agent, self.clients, self.performer = processor, agent, clients, performer
+        self.now, self._on_commit, self._pausable, self._timed = now, committed, pausable, timed
+        self.answers: deque[Answer] = deque()
+        self.assigned = False
+        self.counts = {"messages": 0, "transactions": 0, "aborts": 0, "dead_letters": 0, "events": 0}
+        self._producer: Any = None
+        self._producer_id = ""
+        self._position: dict[tuple[str, int], int] = {}
+        self._ahead: dict[tuple[str, int], int] = {}
+        self._ahead_since = 0
+        self._read: dict[tuple[str, int], int] = {}
+        self._barriers: dict[int, tuple[int, dict[tuple[str, int], int]]] = {}
+        self._rebalanced = False
+        self._paused = False
+        self._batch = BATCH
+        self._too_large = False
+
+    # ---- lifecycle
+
+    def open(self) -> None:
+        """Join the consumer group. Partitions arrive inside a later `step`."""
+        self.clients.open_consumer(self.processor.topics, self._assigned, self._revoked, self._lost)
+
+    def close(self) -> None:
+        """Hand over: acknowledge what caused nothing, leave the group."""
+        if self._ahead:
+            self._transact([], [], acknowledge=True)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Leave everything as Kafka has it. What was under way aborts; `open` begins anew from there."""
+        self._producer = None
+        self.clients.close()
+        self._drop(set(self.processor.partitions))
+        self.answers.clear()
+        self.assigned = False
+
+    # ---- partitions come and go; only ever inside consume()
+
+    def _assigned(self, consumer: Any, assignment: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        partitions = {tp.partition for tp in assignment}
+        self._check_co_partitioned(assignment, partitions)
+        if partitions:
+            lowest = min(partitions)
+            self._use_producer(lowest)
+            # Whoever gains a partition fences its old transactional id: a dead worker's hanging transaction would freeze
+            # the readers of its partitions until the transaction time-out.
+            self.clients.fence([self._transactional_id(p) for p in sorted(partitions) if p != lowest])
+        positions = self._stable_positions(consumer, assignment)
+        for partition in partitions:
+            self.processor.add_partition(partition)
+        restored = self.clients.restore(self.processor, partitions)
+        for partition in partitions:
+            self.processor.restored(partition)
+        for tp in assignment:
+            tp.offset = positions[tp.topic, tp.partition]
+        consumer.assign(assignment)
+        for partition in sorted(partitions):
+            for key, call in self.processor.calls.table.parts[partition].rows.items():
+                self.performer.start(partition, key, call)
+        self.assigned = True
+        log.info("%s owns partitions %s (%d changelog records)", self.processor.group, sorted(partitions), restored)
+
+    def _check_co_partitioned(self, assignment: list[TopicPartition], partitions: set[int]) -> None:
+        have = {(tp.topic, tp.partition) for tp in assignment}
+        missing = sorted(f"{t}[{p}]" for t in self.processor.topics for p in partitions if (t, p) not in have)
+        if missing:
+            raise BrokerError(
+                f"{self.processor.group}: the topics of a service must have equal partition counts; not assigned with "
+                f"their siblings: {', '.join(missing[:5])}",
+                where="topics.yaml and the cluster",
+                mend="farandole topics plan",
+            )
+
+    def _stable_positions(self, consumer: Any, assignment: list[TopicPartition]) -> dict[tuple[str, int], int]:
+        """Where the group stands. A group that has no position begins at the beginning, on purpose, and only if it is new."""
+        if not assignment:
+            return {}
+        positions = {(tp.topic, tp.partition): tp.offset for tp in self._committed(consumer, assignment)}
+        for partition in {p for _, p in positions}:
+            own = {topic: offset for (topic, p), offset in positions.items() if p == partition}
+            if all(offset < 0 for offset in own.values()):
+                self._refuse_lost_positions(partition)
+        positions |= self.clients.first_offsets([where for where, offset in positions.items() if offset < 0])
+        self._position.update(positions)
+        return positions
+
+    def _refuse_lost_positions(self, partition: int) -> None:
+        journal = f"{self.processor.namespace}{self.processor.service}.journal"
+        if self.clients.has_history(journal, partition):
+            raise BrokerError(
+                f"{self.processor.group} has worked on partition {partition} before, but the group's committed positions "
+                "are gone; beginning at the beginning would do everything twice",
+                where=f"consumer group {self.processor.group}, journal {journal}",
+                mend="set the group's offsets from the journal's last lines, or clean journal and changelogs to begin anew",
+            )
+
+    def _committed(self, consumer: Any, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """The group's stable offsets; waits while a pending transaction of a former owner may still change them."""
+        for attempt in range(20):
+            try:
+                offsets: list[TopicPartition] = consumer.committed(partitions, timeout=5.0)
+                return offsets
+            except KafkaException as error:
+                if attempt == 19:
+                    raise
+                log.warning("%s: waiting for stable offsets: %s", self.processor.group, error.args[0])
+        raise AssertionError("unreachable")
+
+    def _revoked(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._drop({tp.partition for tp in partitions})
+
+    def _lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        log.warning("%s lost partitions %s", self.processor.group, sorted({tp.partition for tp in partitions}))
+        self._drop({tp.partition for tp in partitions})
+
+    def _drop(self, partitions: set[int]) -> None:
+        """What was decided ahead of the next transaction is forgotten with the partitions: the next owner reads it again."""
+        self._rebalanced = True
+        self.processor.rollback()
+        for partition in partitions:
+            self.processor.drop_partition(partition)
+            self.performer.forget(partition)
+            self._barriers.pop(partition, None)
+        for state in (self._position, self._ahead, self._read):
+            for where in [w for w in state if w[1] in partitions]:
+                del state[where]
+        self.answers = deque(answer for answer in self.answers if answer.partition not in partitions)
+
+    # ---- the producer
+
+    def _transactional_id(self, partition: int) -> str:
+        return f"{self.processor.group}-{partition}"
+
+    def _use_producer(self, lowest: int) -> None:
+        wanted = self._transactional_id(lowest)
+        if self._producer is None or self._producer_id != wanted:
+            self._producer = None
+            self._producer = self.clients.producer(wanted)
+            self._producer_id = wanted
+
+    # ---- the cycle
+
+    def step(self) -> bool:
+        """One turn: take what there is, decide it, commit it. False if there was nothing to do."""
+        messages = self._consume()
+        self._pause_or_resume()
+        self._look_at_timers()
+        due = [(p, barrier) for p, barrier in self._barriers.items() if self._passed(barrier[1])]
+        late = bool(self._ahead) and self.now() - self._ahead_since >= AHEAD_MS
+        if messages or self.answers or due or late:
+            self._transact(messages, due, acknowledge=late)
+            return True
+        return False
+
+    def _consume(self) -> list[Message]:
+        consume = self.clients.consumer.consume
+        messages = consume(self._batch, 0)
+        if not messages and not self.answers:
+            messages = consume(1, BUSY_WAIT if self.performer.under_way() else IDLE_WAIT)
+            if messages and self._batch > 1:
+                messages += consume(self._batch - 1, 0)
+        if self._rebalanced:
+            # A rebalance inside consume() can leave messages of partitions that have just gone in what it returns.
+            self._rebalanced = False
+            owned = {(tp.topic, tp.partition) for tp in self.clients.consumer.assignment()}
+            messages = [m for m in messages if (m.topic(), m.partition()) in owned]
+        if messages:
+            wrong = [m for m in messages if m.error() is not None]
+            if wrong:
+                for message in wrong:
+                    self._not_a_message(message)
+                messages = [m for m in messages if m.error() is None]
+        return messages  # type: ignore[no-any-return]
+
+    def _not_a_message(self, message: Any) -> None:
+        error = message.error()
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            self._read[message.topic(), message.partition()] = message.offset()
+        elif code == KafkaError._AUTO_OFFSET_RESET:
+            raise BrokerError(
+                f"{self.processor.group}: the committed position lies outside the log: {error.str()}",
+                where=f"{message.topic()}[{message.partition()}]",
+                mend="records were deleted before they were handled (retention): decide what to do about them, then set "
+                "the group's offset; skipping them in silence is not done here",
+            )
+        elif code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise BrokerError(f"a topic is missing: {error.str()}", where=message.topic() or "", mend="farandole topics apply")
+        elif error.fatal() or code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise KafkaException(error)
+        else:
+            log.warning("%s: %s", self.processor.group, error)
+
+    def _transact(self, messages: list[Message], due: list[Due], acknowledge: bool) -> None:
+        """Decide, produce, commit. What causes nothing waits for the next transaction, unless it is to be acknowledged."""
+        answers = [self.answers.popleft() for _ in range(min(len(self.answers), ANSWERS))]
+        offsets: list[TopicPartition] = []
+        try:
+            self._decide(messages, answers, due)
+            if self.processor.silent and not acknowledge:
+                return
+            self.processor.seal()
+            offsets = self._offsets()
+            self._producer.begin_transaction()
+            self._produce()
+            self._producer.flush()  # before the offsets: a commit took 8 ms instead of 30
+            self._producer.send_offsets_to_transaction(
+                offsets, self.clients.consumer.consumer_group_metadata(), COMMIT_TIMEOUT
+            )
+            self._producer.commit_transaction(COMMIT_TIMEOUT)
+        except KafkaException as failure:
+            if not self._happened_after_all(failure, offsets):
+                self._start_over(answers)
+                return
+        self._done(offsets)
+
+    def _decide(self, messages: list[Message], answers: list[Answer], due: list[Due]) -> None:
+        """Messages, then answers, then timers: the journal tells it in this order."""
+        if messages:
+            if not self._ahead:
+                self._ahead_since = self.now()
+            self.agent.step(Batch(self.processor, messages))
+            for message in messages:
+                self._ahead[message.topic(), message.partition()] = message.offset() + 1
+            self._read.update(self._ahead)
+            self.counts["messages"] += len(messages)
+        for answer in answers:
+            self.processor.answer(*answer)
+        for partition, (until, _) in due:
+            self.processor.fire(partition, until)
+            del self._barriers[partition]
+
+    def _offsets(self) -> list[TopicPartition]:
+        """The positions to commit: of all that was read, and one of each partition whose tables were written."""
+        offsets = dict(self._ahead)
+        for partition in self.processor.touched - {p for _, p in offsets}:
+            where = (self.processor.topics[0], partition)
+            offsets[where] = self._position[where]
+        return [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+
+    def _produce(self) -> None:
+        produce, processor = self._producer.produce, self.processor
+        try:
+            for topic, value, key in processor.events:
+                produce(topic, value, key)
+            for record in processor.records:
+                produce(record.topic, record.value, record.key, record.partition, headers=record.headers)
+        except BufferError as error:
+            # The queue holds far more than the largest batch; so this is a batch that no queue will ever hold.
+            self._too_large = True
+            raise KafkaException(KafkaError(KafkaError._QUEUE_FULL, str(error), False, False, True)) from error
+
+    def delivery_failed(self, error: Any, message: Any) -> None:
+        """The producer's report of a record that could not be delivered; the transaction will abort."""
+        if error is not None and error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD):
+            self._too_large = True
+
+    def _done(self, offsets: list[TopicPartition]) -> None:
+        counts, processor = self.counts, self.processor
+        counts["transactions"] += 1
+        counts["events"] += len(processor.events)
+        counts["dead_letters"] += len(processor.dead)
+        for reason, source, saga, error in processor.dead:
+            if error is not None:
+                log.error(
+                    "%s: %s from %s is a dead letter (%s): %s",
+                    processor.group, "saga " + saga if saga else "a message", source, reason, _first_line(error),
+                )  # fmt: skip
+        changed = processor.commit()
+        for tp in offsets:
+            self._position[tp.topic, tp.partition] = tp.offset
+        self._ahead.clear()
+        self._batch = min(BATCH, self._batch * 2)
+        for part, key, row in changed:
+            if part.table == "calls":
+                if row is None:
+                    self.performer.stop(part.partition, key)
+                else:
+                    self.performer.start(part.partition, key, row)
+        self._on_commit(changed)
+
+    # ---- when it goes wrong
+
+    def _happened_after_all(self, failure: KafkaException, offsets: list[TopicPartition]) -> bool:
+        """Make the transaction's fate certain, and tell it.
+
+        Inconsistent: this worker was fenced, or Kafka's answer fits neither fate. Then the engine begins anew from what Kafka has;
+        making a producer with the same id would fence the rightful owner in turn.
+        """
+        error = failure.args[0]
+        self.counts["aborts"] += 1
+        log.warning("%s: transaction failed: %s", self.processor.group, error)
+        if error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
+            raise Inconsistent(f"{self.processor.group}: another worker has taken over ({error.name()})") from failure
+        if error.txn_requires_abort():
+            try:
+                self._producer.abort_transaction(COMMIT_TIMEOUT)
+                return False
+            except KafkaException as worse:
+                log.warning("%s: abort failed: %s", self.processor.group, worse.args[0])
+        self._producer = None
+        # The same id: init_transactions completes or aborts what the old producer left behind.
+        self._producer = self.clients.producer(self._producer_id)
+        if not offsets:
+            return False
+        stand = {(tp.topic, tp.partition): tp.offset for tp in self._committed(self.clients.consumer, offsets)}
+        moved = [stand[tp.topic, tp.partition] == tp.offset for tp in offsets if self._moves(tp)]
+        if not moved or any(moved) != all(moved):
+            raise Inconsistent(f"{self.processor.group}: cannot tell whether a transaction was committed") from failure
+        return moved[0]
+
+    def _moves(self, tp: TopicPartition) -> bool:
+        return bool(self._position.get((tp.topic, tp.partition)) != tp.offset)
+
+    def _start_over(self, answers: list[Answer]) -> None:
+        """The batch did not happen: tables, answers and the consumer go back to where the last commit left them."""
+        if self._too_large:
+            self._narrow_down()
+        self.processor.rollback()
+        self.answers.extendleft(reversed(answers))
+        owned = {(tp.topic, tp.partition) for tp in self.clients.consumer.assignment()}
+        for topic, partition in self._ahead:
+            if (topic, partition) in owned:
+                self.clients.consumer.seek(TopicPartition(topic, partition, self._position[topic, partition]))
+        for where in self._ahead:
+            self._read.pop(where, None)
+        self._ahead.clear()
+
+    def _narrow_down(self) -> None:
+        """The broker refuses something that this batch publishes: halve the batch until the culprit stands alone."""
+        self._too_large = False
+        size = sum(self._ahead[w] - self._position[w] for w in self._ahead)
+        if size > 1:
+            self._batch = max(1, min(self._batch, size) // 2)
+        else:
+            self.processor.condemned |= {(t, p, offset - 1) for (t, p), offset in self._ahead.items()}
+
+    # ---- timers
+
+    def _look_at_timers(self) -> None:
+        """A partition with a timer due gets a barrier: the ends of all its topics, asked for after the due time.
+
+        When everything before the barrier has been read, no answer from before the due time can lie unread.
+        """
+        if not self._timed:
+            return
+        now = self.now()
+        due = [p for p in self.processor.partitions if p not in self._barriers and self._is_due(p, now)]
+        if due:
+            ends = self.clients.end_offsets([(topic, p) for p in due for topic in self.processor.topics])
+            for partition in due:
+                self._barriers[partition] = (now, {where: end for where, end in ends.items() if where[1] == partition})
+
+    def _is_due(self, partition: int, now: int) -> bool:
+        due = self.processor.timers.next_due(partition)
+        return due is not None and due <= now
+
+    def _passed(self, barrier: dict[tuple[str, int], int]) -> bool:
+        return all(max(self._read.get(where, 0), self._position.get(where, 0)) >= end for where, end in barrier.items())
+
+    # ---- back-pressure
+
+    def _pause_or_resume(self) -> None:
+        under_way = self.performer.under_way()
+        if not self._paused and under_way > CALLS_AT_ONCE:
+            self._paused = True
+            log.warning("%s: %d outside calls under way, pausing %s", self.processor.group, under_way, sorted(self._pausable))
+            self.clients.consumer.pause(self._to_pause())
+        elif self._paused and under_way < CALLS_AT_ONCE // 2:
+            self._paused = False
+            self.clients.consumer.resume(self._to_pause())
+
+    def _to_pause(self) -> list[TopicPartition]:
+        return [tp for tp in self.clients.consumer.assignment() if tp.topic in self._pausable]
+
+
+class Inconsistent(Exception):
+    """What Kafka says and what the engine knows do not fit: the engine starts anew from what Kafka says."""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,0 +1,54 @@
+"""What is read from Kafka and what is written to it, as the deterministic parts of the engine see it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Message(Protocol):
+    """What is read of a `confluent_kafka.Message`. Timestamps are (type, milliseconds since 1970)."""
+
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def offset(self) -> int: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> list[tuple[str, bytes]] | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+class Record(NamedTuple):
+    """A record for a given partition: changelog, journal, dead letter, answer, fired timer.
+
+    Events need none of this: (topic, value, key), and their partition follows from their key.
+    """
+
+    topic: str
+    value: bytes | None
+    key: str | bytes | None
+    partition: int
+    headers: list[tuple[str, bytes]]
+
+
+class Undecidable(Exception):
+    """A message that no decision is asked about, or whose effects cannot be published: a dead letter."""
+
+    reason = "undecidable"
+
+
+class UnknownFlow(Undecidable):
+    """An event of a flow that this worker has never heard of: consumers are deployed before producers."""
+
+    reason = "unknown-flow"
+
+
+class WrongKey(Undecidable):
+    """A record whose key is not what its content says: it lies on a partition where its saga does not live."""
+
+    reason = "wrong-key"
+
+
+class TooLarge(Undecidable):
+    """An effect that the broker would refuse: its cause is parked, or the batch would abort for ever."""
+
+    reason = "output-too-large"

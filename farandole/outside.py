@@ -1,0 +1,159 @@
+"""Performing outside calls: many at once, each with its idempotency key, retries, backoff and deadline.
+
+Invariants:
+- A call is repeated with the same key until there is an answer or its deadline has passed; so the outside does it at most once.
+- A deadline does not mean "not done": it gives the outcome "unknown", and the service has to find out.
+- One call's wait is no other call's wait: backoff holds no connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+
+from events import FarandoleCall
+from farandole.engine import Answer
+from farandole.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 256
+"""Calls to one outside system that are on the wire at the same time."""
+
+ATTEMPT_TIMEOUT = 5.0
+"""Seconds after which one attempt is given up and repeated."""
+
+FIRST_BACKOFF, LARGEST_BACKOFF = 0.1, 30.0
+"""Seconds between attempts: doubled from the first to the largest, with jitter, for as long as the call lives."""
+
+STUCK_AFTER = 60.0
+"""Seconds without an answer after which a call counts as stuck."""
+
+RETRIED = {408, 425, 429}
+"""4xx that say "not now" and not "no"."""
+
+MAX_REFERENCE = 1_000
+"""Characters of a reference or reason that are kept."""
+
+
+def outside_urls(outsides: Mapping[str, str], environ: Mapping[str, str], service: str) -> dict[str, str]:
+    """Base URL of each outside system. ConfigError names the variable that is not set."""
+    missing = sorted(env for env in outsides.values() if not environ.get(env))
+    if missing:
+        raise ConfigError(
+            f"{service} calls systems whose address is unknown: {', '.join(missing)}",
+            where="environment",
+            mend=f"export {missing[0]}=http://…, or run `farandole sandbox all`, which prints addresses to use",
+        )
+    return {name: environ[env].rstrip("/") for name, env in outsides.items()}
+
+
+class HttpPerformer:
+    """Performs calls on an asyncio loop; the engine's thread starts and stops them.
+
+    Args:
+        urls:     outside system → base URL
+        answered: takes each answer; called on the loop's thread
+    """
+
+    def __init__(self, urls: Mapping[str, str], answered: Callable[[Answer], None]) -> None:
+        self._urls, self._answered = urls, answered
+        self._loop = asyncio.get_running_loop()
+        self._slots = {name: asyncio.Semaphore(CONNECTIONS) for name in urls}
+        self._session: aiohttp.ClientSession | None = None
+        self._tasks: dict[tuple[int, str], asyncio.Task[None] | None] = {}
+        self.since: dict[tuple[int, str], float] = {}
+
+    # ---- called from the engine's thread
+
+    def start(self, partition: int, key: str, call: FarandoleCall) -> None:
+        if (partition, key) not in self._tasks:
+            self._tasks[partition, key] = None
+            self._loop.call_soon_threadsafe(self._begin, partition, key, call)
+
+    def stop(self, partition: int, key: str) -> None:
+        if (partition, key) in self._tasks:
+            self._loop.call_soon_threadsafe(self._cancel, partition, key)
+
+    def forget(self, partition: int) -> None:
+        for where in [where for where in list(self._tasks) if where[0] == partition]:
+            self._loop.call_soon_threadsafe(self._cancel, *where)
+
+    def under_way(self) -> int:
+        return len(self._tasks)
+
+    # ---- on the loop
+
+    def _begin(self, partition: int, key: str, call: FarandoleCall) -> None:
+        if self._tasks.get((partition, key), False) is None:
+            self.since[partition, key] = self._loop.time()
+            self._tasks[partition, key] = self._loop.create_task(self._perform(partition, key, call))
+
+    def _cancel(self, partition: int, key: str) -> None:
+        self.since.pop((partition, key), None)
+        task = self._tasks.pop((partition, key), None)
+        if task is not None and not task.done():
+            task.cancel()
+
+    async def close(self) -> None:
+        for where in list(self._tasks):
+            self._cancel(*where)
+        if self._session is not None:
+            await self._session.close()
+
+    def stuck(self) -> list[tuple[str, float]]:
+        """Idempotency keys and seconds of the calls that have waited longer than STUCK_AFTER."""
+        now = self._loop.time()
+        return [(key, now - since) for (_, key), since in list(self.since.items()) if now - since > STUCK_AFTER]
+
+    async def _perform(self, partition: int, key: str, call: FarandoleCall) -> None:
+        end = self._loop.time() + call.deadline if call.deadline else None
+        pause = FIRST_BACKOFF
+        outcome = None
+        while outcome is None:
+            async with self._slots[call.outside]:
+                left = ATTEMPT_TIMEOUT if end is None else min(ATTEMPT_TIMEOUT, end - self._loop.time())
+                if left > 0:
+                    outcome = await self._attempt(key, call, left)
+            if left <= 0:
+                outcome = ("unknown", "", f"no answer within {call.deadline:g} s")
+                break
+            if outcome is None:
+                rest = pause if end is None else min(pause, max(0.0, end - self._loop.time()))
+                await asyncio.sleep(rest * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, LARGEST_BACKOFF)
+        self._answered(Answer(partition, key, *outcome))
+
+    async def _attempt(self, key: str, call: FarandoleCall, timeout: float) -> tuple[str, str, str] | None:
+        """(outcome, reference, reason), or None: ask again."""
+        try:
+            async with self._client().post(
+                f"{self._urls[call.outside]}/{call.operation}",
+                data=call.body,
+                headers={"Idempotency-Key": key, "Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=timeout),
+            ) as response:
+                if response.status >= 500 or response.status in RETRIED:
+                    return None
+                answer = await response.json(content_type=None)
+                said = answer if isinstance(answer, dict) else {}
+                if response.status < 300:
+                    return "accepted", _text(said.get("reference")), _text(said.get("outcome"))
+                return "refused", "", _text(said.get("reason")) or f"HTTP {response.status}"
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            log.debug("%s/%s %s: %s", call.outside, call.operation, key, error)
+            return None
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        return self._session
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)[:MAX_REFERENCE]

@@ -1,0 +1,1 @@
+"""How people ask: HTTP views, one module per service that has any."""

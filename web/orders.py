@@ -1,0 +1,158 @@
+"""HTTP for orders: place one, look at one, ask for one to be stopped.
+
+Any order worker answers for any order; the worker that owns the order's partition gives the answer, from committed rows only.
+
+    POST /orders               201 placed, 200 the same request again, 409 another body under the same key, 422 a bad request,
+                               202 written down but not yet decided
+    GET /orders/{id}           200 or 404
+    POST /orders/{id}/cancel   202 asked for, 404 unknown, 409 ended already
+
+503 with Retry-After: nobody owns the order's partition at this moment. Nothing was written, or the same request is safe to repeat.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from faust.web import View
+
+from agents import order as service
+from events import CancelOrder, Order, OrderLine, PlaceOrder
+from farandole.door import Door, NoOwner
+from farandole.errors import CodecError
+
+FLOW = "order/1"
+DECIDED_WITHIN = 10.0
+"""Seconds that a request waits for its order to be decided before it is answered with 202."""
+
+MAX_BODY = 256 * 1024
+"""Bytes of a request. A hundred lines take some ten thousand."""
+
+REQUEST_FIELDS = frozenset(PlaceOrder.__struct_fields__) - {"saga"}
+
+Reply = tuple[int, dict[str, Any]]
+
+
+def order_as_json(order_id: str, order: Order) -> dict[str, Any]:
+    """What the outside may see of an order."""
+    return {
+        "order": order_id,
+        "status": "cancelling" if order.phase == "placed" and order.causes else order.phase,
+        "customer": order.customer,
+        "amount": order.amount,
+        "currency": order.currency,
+        "cancel_requested": order.cancel_requested,
+        "causes": list(order.causes),
+        "reason": order.reason,
+        "paid": order.paid,
+        "committed": order.committed,
+        "released": order.released,
+        "voided": order.voided,
+    }
+
+
+def read_request(body: bytes) -> PlaceOrder | list[str]:
+    """The command that a request's body is, or what is wrong with it. Says what and where, and never repeats a card token."""
+    try:
+        raw = msgspec.json.decode(body)
+        command = msgspec.convert(raw, PlaceOrder)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        return [str(error)]
+    problems = _unknown_fields(raw, REQUEST_FIELDS, "") + service.validate(command)
+    return problems or command
+
+
+def _unknown_fields(raw: dict[str, Any], known: frozenset[str], where: str) -> list[str]:
+    """A misspelt optional field would otherwise pass in silence."""
+    problems = [f"{where}{name[:64]}: there is no such field" for name in raw if name not in known]
+    for place, line in enumerate(raw.get("lines", ()) if not where else ()):
+        problems += _unknown_fields(line, frozenset(OrderLine.__struct_fields__), f"lines[{place}].")
+    return problems
+
+
+class Orders:
+    """The three answers, each (status, JSON)."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def _row(self, partition: int, order_id: str) -> Order | None:
+        return service.orders.committed(partition, order_id)
+
+    async def place(self, request: Any) -> Reply:
+        body = await request.read()
+        if len(body) > MAX_BODY:
+            return 422, {"problems": [f"the request has {len(body)} bytes, at most {MAX_BODY} are read"]}
+        command = read_request(body)
+        if isinstance(command, list):
+            return 422, {"problems": command}
+        order_id = service.order_id(command.customer, command.idempotency_key)
+
+        async def here(partition: int) -> Reply:
+            known = self._row(partition, order_id)
+            if known is None:
+                await self._door.send_and_wait(command, order_id, FLOW, table="orders", timeout=DECIDED_WITHIN)
+            row = self._row(partition, order_id)
+            if row is None:
+                return 202, {"order": order_id, "status": "accepted"}
+            if row.fingerprint != service.fingerprint(command):
+                return 409, {"order": order_id, "problems": ["another order was placed under this idempotency key"]}
+            return 201 if known is None else 200, order_as_json(order_id, row)
+
+        return await self._door.at_owner(request, order_id, here)
+
+    async def get(self, request: Any, order_id: str) -> Reply:
+        async def here(partition: int) -> Reply:
+            row = self._row(partition, order_id)
+            return (200, order_as_json(order_id, row)) if row else _unknown(order_id)
+
+        return await self._door.at_owner(request, order_id, here)
+
+    async def cancel(self, request: Any, order_id: str) -> Reply:
+        async def here(partition: int) -> Reply:
+            row = self._row(partition, order_id)
+            if row is None:
+                return _unknown(order_id)
+            if row.phase != "placed":
+                return 409, {"order": order_id, "status": row.phase, "problems": [f"the order is {row.phase} already"]}
+            await self._door.send(CancelOrder(), order_id, FLOW)
+            return 202, {"order": order_id, "status": "cancel requested"}
+
+        return await self._door.at_owner(request, order_id, here)
+
+
+def _unknown(order_id: str) -> Reply:
+    return 404, {"order": order_id[:64], "problems": ["there is no such order"]}
+
+
+def add_views(app: Any) -> None:
+    """Register the views with the order service's App."""
+    orders = Orders(Door(app, topic="order.commands"))
+
+    async def reply(web: Any, answer: Any) -> Any:
+        try:
+            status, said = await answer
+        except CodecError as error:
+            return web.json({"problems": [error.what]}, status=422)
+        except NoOwner:
+            headers = {"Retry-After": "1"}
+            return web.json({"problems": ["the order's partition is being handed over"]}, status=503, headers=headers)
+        return web.json(said, status=status)
+
+    @app.page("/orders")
+    class Place(View):  # type: ignore[misc]
+        async def post(self, request: Any) -> Any:
+            return await reply(self, orders.place(request))
+
+    @app.page("/orders/{order_id}")
+    class Look(View):  # type: ignore[misc]
+        async def get(self, request: Any, order_id: str) -> Any:
+            return await reply(self, orders.get(request, order_id))
+
+    @app.page("/orders/{order_id}/cancel")
+    class Cancel(View):  # type: ignore[misc]
+        async def post(self, request: Any, order_id: str) -> Any:
+            return await reply(self, orders.cancel(request, order_id))
+
+
