@@ -1,0 +1,318 @@
+"""The order service: accepts orders, and says how each of them ended.
+
+Invariant: an accepted order ends exactly once. It is completed when it is paid and committed. It is cancelled when
+everything that its first cause owes has been confirmed; causes that come later are noted and change nothing.
+
+Confirmations may be heard before their cause, because they lie in other topics: they are remembered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b32encode
+from hashlib import sha256
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from events import (
+    CancelOrder,
+    InventoryCommitted,
+    InventoryRejected,
+    InventoryReleased,
+    Order,
+    OrderCancelled,
+    OrderCancelRequested,
+    OrderCompleted,
+    OrderLine,
+    OrderPlaced,
+    OrderRefused,
+    OrderStep,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentFailed,
+    PaymentVoided,
+    PaymentWrittenOff,
+    PlaceOrder,
+    ShippingCancelled,
+    ShippingFailed,
+)
+from farandole import App
+
+app = App("order", views="web.orders")
+orders = app.Table("orders", value=Order, help="Every order, by its id.")
+
+OWED: Final = {
+    "inventory.rejected": ["released"],
+    "payment.declined": ["released"],
+    "payment.failed": ["voided", "released"],
+    "shipping.failed": ["voided", "released"],
+    "shipping.cancelled": ["voided", "released"],
+}
+"""What has to be confirmed before an order that was stopped by this event is cancelled."""
+
+MAX_LINES: Final = 100
+MAX_LINE_NUMBER: Final = 10_000
+MAX_QUANTITY: Final = 1_000_000
+MAX_RESERVE_FOR: Final = 86_400
+MAX_REASON: Final = 1_000
+MAX_TOTAL: Final = 1 << 53
+"""Up to here every number is exact in every language that reads the topics, those that only know doubles included."""
+
+_SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
+
+
+# ---- a request
+
+
+def order_id(customer: str, idempotency_key: str) -> str:
+    """The id of an order, which is its saga: the same for the same customer and key, and fit for a URL."""
+    named = f"{len(customer)}:{customer}{idempotency_key}"
+    return "o-" + b32encode(sha256(named.encode()).digest()[:15]).decode().lower()
+
+
+def fingerprint(command: PlaceOrder) -> str:
+    """Digest of everything that a request asks for: equal for the same request sent twice, different for another."""
+    asked = (
+        [[line.line, line.sku, line.quantity, line.price] for line in command.lines],
+        [command.currency, command.email, command.ship_to, command.card_token, command.reserve_for],
+    )
+    return sha256(json.dumps(asked).encode()).hexdigest()[:32]
+
+
+def validate(command: PlaceOrder) -> list[str]:
+    """Everything that is wrong with a request, for people; an empty list if nothing is. Never shows the card token."""
+    problems = [
+        f"{name}: {minimum} to {maximum} printable characters"
+        for name, minimum, maximum in [
+            ("customer", 1, 128),
+            ("idempotency_key", 1, 128),
+            ("ship_to", 1, 1_000),
+            ("card_token", 1, 256),
+        ]
+        if not _printable(getattr(command, name), minimum, maximum)
+    ]
+    if not _CURRENCY.fullmatch(command.currency):
+        problems.append("currency: three capital letters, such as EUR")
+    if not _usable_email(command.email):
+        problems.append("email: an address such as anna@example.org, at most 254 characters")
+    if not 1 <= command.reserve_for <= MAX_RESERVE_FOR:
+        problems.append(f"reserve_for: 1 to {MAX_RESERVE_FOR} seconds")
+    if command.asked_at is not None and not 0 <= command.asked_at <= MAX_TOTAL:
+        problems.append("asked_at: milliseconds since 1970")
+    return problems + _line_problems(command.lines)
+
+
+def _line_problems(lines: tuple[OrderLine, ...]) -> list[str]:
+    if not 1 <= len(lines) <= MAX_LINES:
+        return [f"lines: 1 to {MAX_LINES} of them"]
+    problems = []
+    if len({line.line for line in lines}) < len(lines):
+        problems.append("lines: two of them have the same line number")
+    for place, line in enumerate(lines):
+        if not 1 <= line.line <= MAX_LINE_NUMBER:
+            problems.append(f"lines[{place}].line: 1 to {MAX_LINE_NUMBER}")
+        if not _SKU.fullmatch(line.sku):
+            problems.append(f"lines[{place}].sku: 1 to 64 letters, digits and ._/-, a letter or digit first")
+        if not 1 <= line.quantity <= MAX_QUANTITY:
+            problems.append(f"lines[{place}].quantity: 1 to {MAX_QUANTITY}")
+        if line.price < 0:
+            problems.append(f"lines[{place}].price: from 0, in minor units")
+    if not problems and _total(lines) > MAX_TOTAL:
+        problems.append(f"lines: together at most {MAX_TOTAL} minor units")
+    return problems
+
+
+def _printable(text: str, minimum: int, maximum: int) -> bool:
+    """Line breaks are fine within a text (addresses have them), not around it."""
+    return minimum <= len(text) <= maximum and text.replace("\n", " ").isprintable() and text.strip() == text
+
+
+def _usable_email(text: str) -> bool:
+    return _EMAIL.fullmatch(text) is not None and text.isprintable()
+
+
+def _total(lines: tuple[OrderLine, ...]) -> int:
+    return sum(line.quantity * line.price for line in lines)
+
+
+# ---- how an order begins
+
+
+def place(command: PlaceOrder) -> OrderPlaced | OrderRefused | None:
+    """Accept the order, or refuse it.
+
+    Whatever comes for an order that is known changes nothing: the same request again is the same order, and another
+    body under the same key must not touch it (over HTTP it is answered with 409).
+    """
+    if command.saga in orders:
+        return None
+    problems = validate(command)
+    if command.saga != order_id(command.customer, command.idempotency_key):
+        problems.append("the order's id is not the one of its customer and idempotency key")
+    if problems:
+        return _refuse(command, "; ".join(problems))
+    amount = _total(command.lines)
+    orders[command.saga] = Order(
+        phase="placed",
+        fingerprint=fingerprint(command),
+        customer=command.customer,
+        email=command.email,
+        amount=amount,
+        currency=command.currency,
+    )
+    return OrderPlaced(
+        customer=command.customer,
+        lines=command.lines,
+        amount=amount,
+        currency=command.currency,
+        ship_to=command.ship_to,
+        card_token=command.card_token,
+        reserve_for=command.reserve_for,
+    )
+
+
+def _refuse(command: PlaceOrder, reason: str) -> OrderRefused:
+    """Refused for good: the same id stays refused. What is kept and published is cut to size, as it may be anything."""
+    customer, email, reason = command.customer[:128], command.email, reason[:MAX_REASON]
+    if not _usable_email(email):
+        email = ""
+    orders[command.saga] = Order(
+        phase="refused",
+        fingerprint=fingerprint(command),
+        customer=customer,
+        email=email,
+        amount=0,
+        currency="",
+        reason=reason,
+    )
+    return OrderRefused(customer=customer, email=email, reason=reason)
+
+
+def cancel(command: CancelOrder) -> OrderCancelRequested | None:
+    """Ask for the order to be stopped, once, unless it has ended or is being stopped already."""
+    order = orders.get(command.saga)
+    if order is None or order.phase != "placed" or order.cancel_requested or order.causes:
+        return None
+    orders[command.saga] = replace(order, cancel_requested=True)
+    return OrderCancelRequested()
+
+
+# ---- how it is completed
+
+
+def captured(event: PaymentCaptured) -> OrderCompleted | None:
+    return _progress(event.saga, paid="captured")
+
+
+def committed(event: InventoryCommitted) -> OrderCompleted | None:
+    return _progress(event.saga, committed=True)
+
+
+def _progress(saga: str, **heard: Any) -> OrderCompleted | None:
+    order = orders[saga]
+    assert not order.causes, "behind the point of no return nothing stops an order"
+    if order.phase != "placed":
+        return None
+    order = replace(order, **heard)
+    if order.paid == "pending" or not order.committed:
+        orders[saga] = order
+        return None
+    orders[saga] = replace(order, phase="completed")
+    return OrderCompleted(
+        customer=order.customer,
+        email=order.email,
+        amount=order.amount,
+        currency=order.currency,
+        written_off=order.paid == "written_off",
+    )
+
+
+# ---- how it is cancelled
+
+
+def stopped_by_shortage(event: InventoryRejected) -> OrderCancelled | None:
+    return _stopped(event.saga, "inventory.rejected", event.reason)
+
+
+def stopped_by_decline(event: PaymentDeclined) -> OrderCancelled | None:
+    return _stopped(event.saga, "payment.declined", event.reason)
+
+
+def stopped_by_silence(event: PaymentFailed) -> OrderCancelled | None:
+    return _stopped(event.saga, "payment.failed", event.reason)
+
+
+def stopped_by_carrier(event: ShippingFailed) -> OrderCancelled | None:
+    return _stopped(event.saga, "shipping.failed", event.reason)
+
+
+def stopped_on_request(event: ShippingCancelled) -> OrderCancelled | None:
+    reason = "the customer asked for it" if event.asked_by == "customer" else "the reservation ran out"
+    return _stopped(event.saga, "shipping.cancelled", reason)
+
+
+def released(event: InventoryReleased) -> OrderCancelled | None:
+    return _confirmed(event.saga, released=event.outcome)
+
+
+def voided(event: PaymentVoided) -> OrderCancelled | None:
+    return _confirmed(event.saga, voided=event.outcome)
+
+
+def written_off(event: PaymentWrittenOff) -> OrderCompleted | OrderCancelled | None:
+    """What an operator has given up counts as confirmed."""
+    if event.what == "capture":
+        return _progress(event.saga, paid="written_off")
+    return _confirmed(event.saga, voided="written_off")
+
+
+def _stopped(saga: str, cause: str, reason: str) -> OrderCancelled | None:
+    order = orders[saga]
+    assert order.phase != "completed", f"{cause} after the order was completed"
+    if cause in order.causes:
+        return None
+    order = replace(order, causes=(*order.causes, cause), reason=order.reason if order.causes else reason)
+    return _cancel_if_undone(saga, order)
+
+
+def _confirmed(saga: str, **heard: Any) -> OrderCancelled | None:
+    order = orders[saga]
+    assert order.phase != "completed", f"{heard} after the order was completed"
+    return _cancel_if_undone(saga, replace(order, **heard))
+
+
+def _cancel_if_undone(saga: str, order: Order) -> OrderCancelled | None:
+    if order.phase != "placed" or not order.causes or _owes(order):
+        orders[saga] = order
+        return None
+    orders[saga] = replace(order, phase="cancelled")
+    return OrderCancelled(
+        customer=order.customer,
+        email=order.email,
+        cause=order.causes[0],
+        reason=order.reason,
+        steps=_steps_taken_back(order),
+    )
+
+
+def _owes(order: Order) -> bool:
+    return any(getattr(order, confirmation) == "pending" for confirmation in OWED[order.causes[0]])
+
+
+def _steps_taken_back(order: Order) -> tuple[OrderStep, ...]:
+    undone_by = {
+        "hold": {"undone": "inventory.released"}.get(order.released),
+        "authorise": {"undone": "payment.voided", "written_off": "payment.written_off"}.get(order.voided),
+    }
+    return tuple(OrderStep(step=step, undone_by=event) for step, event in undone_by.items() if event)
+
+
+@app.agent(app.inbox)
+async def order(batches: Any) -> None:
+    """Accepts orders, and says how each of them ended."""
+    async for batch in batches:
+        batch.decide()

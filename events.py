@@ -1,0 +1,827 @@
+"""Every event, and every row of a table, as a typed Python class.
+
+Generated from schemas/ by `farandole events generate`. Edit the schemas, not this file.
+"""
+
+# fmt: off
+# ruff: noqa
+
+from __future__ import annotations
+
+from typing import Literal
+
+from farandole.event import Event, Row
+
+UndoOutcome = Literal["undone", "nothing_to_undo"]
+
+HoldPhase = Literal["held", "short", "released", "committed", "barred"]
+
+ReservationPhase = Literal["holding", "reserved", "expiring", "releasing", "released", "committing", "committed"]
+
+LinePhase = Literal["asked", "held", "short", "released", "committed"]
+
+OutsideOutcome = Literal["accepted", "refused", "unknown"]
+
+NotificationTemplate = Literal["completed", "cancelled", "refused"]
+
+NotificationOutcome = Literal["delivered", "gave_up"]
+
+MailPhase = Literal["sending", "delivered", "gave_up"]
+
+OrderPhase = Literal["placed", "refused", "completed", "cancelled"]
+
+Confirmation = Literal["pending", "undone", "nothing_to_undo", "written_off"]
+
+PaymentPhase = Literal["pending", "captured", "written_off"]
+
+PaymentOpenStep = Literal["capture", "void"]
+
+ChargePhase = Literal[
+    "authorising", "unwanted", "authorised", "declined", "voiding", "clearing", "voided", "capturing", "captured", "void_written_off", "capture_written_off",
+]
+
+ShippingAsker = Literal["customer", "clock"]
+
+ShipmentPhase = Literal["booking", "cancelling", "dispatched", "failed", "cancelled"]
+
+
+class FarandoleStretch(Row, frozen=True, gc=False):
+    """Consecutive records of one topic, in the journal record's own partition.
+
+    topic: Topic, without the namespace of the installation.
+    first: Offset of the first record taken.
+    last: Offset of the last record taken.
+    """
+
+    topic: str
+    first: int
+    last: int
+
+
+class ReservedLine(Row, frozen=True, gc=False):
+    """A line of the reservation.
+
+    line: Line number.
+    sku: The sku.
+    phase: Where it stands.
+    """
+
+    line: int
+    sku: str
+    phase: LinePhase
+
+
+class OrderStep(Row, frozen=True, gc=False):
+    """A step that was done, and how it was taken back.
+
+    step: What was done: `hold` (stock was held) or `authorise` (the card was authorised).
+    undone_by: Full name of the event that took it back, such as `payment.voided`.
+    """
+
+    step: str
+    undone_by: str
+
+
+class OrderLine(Row, frozen=True, gc=False):
+    """A line of an order.
+
+    line: Line number, unique within the order, from 1.
+    sku: What is ordered. Two lines of one order may name the same sku.
+    quantity: Pieces, from 1.
+    price: Price of one piece, in minor units of the order's currency.
+    """
+
+    line: int
+    sku: str
+    quantity: int
+    price: int
+
+
+class LedgerEntry(Row, frozen=True, gc=False):
+    """One side of a posting.
+
+    account: Account, see docs/ledger.md.
+    amount: In minor units; debit positive, credit negative.
+    """
+
+    account: str
+    amount: int
+
+
+class FarandoleCall(Row, frozen=True, gc=False):
+    """An outside call that waits for its answer.
+
+    saga: The saga that waits.
+    outside: The system that is called, as its App names it.
+    operation: Last part of the path.
+    body: JSON body. May hold secrets.
+    answer: Full name of the answering event.
+    meta: Metadata of the answering event, Avro-encoded.
+    deadline: Seconds of trying after which the outcome is unknown; 0: no deadline.
+    """
+
+    saga: str
+    outside: str
+    operation: str
+    body: bytes
+    answer: str
+    meta: bytes
+    deadline: float
+
+    __sensitive__ = frozenset({"body"})
+
+
+class FarandoleJournal(Row, frozen=True, gc=False):
+    """What one transaction of a service did to one partition, in the order in which it did it: enough to replay it.
+
+    took: Stretches of input, in the order in which they were decided.
+    answered: Idempotency keys of the outside calls whose answers this transaction recorded, after the stretches.
+    fired: Keys of the timers that this transaction fired, after the answers.
+    """
+
+    took: tuple[FarandoleStretch, ...]
+    answered: tuple[str, ...]
+    fired: tuple[str, ...]
+
+
+class FarandoleParked(Row, frozen=True, gc=False):
+    """A saga that one service has stopped handling: its messages wait in the dead letter queue, in order.
+
+    count: Messages in the queue, the first one included.
+    reason: Reason class of the first one.
+    error: What was wrong with the first one, shortened.
+    topic: Source topic of the first one, without the namespace.
+    offset: Its offset there.
+    since: Its record time, milliseconds since 1970.
+    """
+
+    count: int
+    reason: str
+    error: str
+    topic: str
+    offset: int
+    since: int
+
+
+class FarandoleTimer(Row, frozen=True, gc=False):
+    """A timer that has been set: an event that comes later.
+
+    due: Record time from which it may fire, milliseconds since 1970.
+    key: Record key of the event.
+    event: The event as it will be published, in wire format.
+    """
+
+    due: int
+    key: str
+    event: bytes
+
+
+class InventoryCommitted(Event, frozen=True, gc=False):
+    """Everything that was held for the order is sold.
+
+    """
+
+    saga: str = ""
+
+
+class InventoryExpiryRequested(Event, frozen=True, gc=False):
+    """The reservation's time is up: stop the order, if it still can be.
+
+    """
+
+    saga: str = ""
+
+
+class InventoryLineCommitted(Event, frozen=True, gc=False):
+    """What was held for a line is sold.
+
+    line: Line number of the order whose id is the saga.
+    """
+
+    line: int
+    saga: str = ""
+
+
+class InventoryLineHeld(Event, frozen=True, gc=False):
+    """The stock for a line is held.
+
+    line: Line number of the order whose id is the saga.
+    """
+
+    line: int
+    saga: str = ""
+
+
+class InventoryLineReleased(Event, frozen=True, gc=False):
+    """Nothing is held for a line any more, and nothing will be.
+
+    line: Line number of the order whose id is the saga.
+    outcome: Whether stock had been held.
+    """
+
+    line: int
+    outcome: UndoOutcome
+    saga: str = ""
+
+
+class InventoryLineShort(Event, frozen=True, gc=False):
+    """There is not enough stock for a line. Nothing is held for it.
+
+    line: Line number of the order whose id is the saga.
+    """
+
+    line: int
+    saga: str = ""
+
+
+class InventoryRejected(Event, frozen=True, gc=False):
+    """The order cannot be served from stock, or its reservation ran out before it was complete. inventory.released
+    follows.
+
+    reason: Why, for people.
+    """
+
+    reason: str
+    saga: str = ""
+
+
+class InventoryReleased(Event, frozen=True, gc=False):
+    """Nothing is held for the order any more, and nothing will be. Published once for every order that is rolled
+    back.
+
+    outcome: Whether stock had been held.
+    """
+
+    outcome: UndoOutcome
+    saga: str = ""
+
+
+class InventoryReserved(Event, frozen=True, gc=False):
+    """The stock for every line of the order is held. Carries what payment needs.
+
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    card_token: The payment gateway's token for the customer's card.
+    ship_to: Postal address, as the carrier gets it.
+    """
+
+    amount: int
+    currency: str
+    card_token: str
+    ship_to: str
+    saga: str = ""
+
+    __sensitive__ = frozenset({"card_token"})
+
+
+class Delivery(Row, frozen=True, gc=False):
+    """A delivery that was added to the stock, so that it is added once.
+
+    quantity: Pieces.
+    """
+
+    quantity: int
+
+
+class Hold(Row, frozen=True, gc=False):
+    """What became of one order line at the stock of its sku.
+
+    phase: Where it stands.
+    quantity: Pieces requested; 0 if barred.
+    """
+
+    phase: HoldPhase
+    quantity: int
+
+
+class Reservation(Row, frozen=True, gc=False):
+    """An order's reservation. `released` with nothing else is one that was taken back before it was asked for.
+
+    phase: Where it stands.
+    lines: The order's lines; none when it has ended.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    card_token: The payment gateway's token for the customer's card.
+    ship_to: Postal address, as the carrier gets it.
+    """
+
+    phase: ReservationPhase
+    lines: tuple[ReservedLine, ...] = ()
+    amount: int = 0
+    currency: str = ''
+    card_token: str = ''
+    ship_to: str = ''
+
+    __sensitive__ = frozenset({"card_token"})
+
+
+class StockLevel(Row, frozen=True, gc=False):
+    """The stock of one sku. Received = available + held + sold.
+
+    available: Pieces that may be held.
+    held: Pieces held by open order lines.
+    sold: Pieces sold.
+    """
+
+    available: int
+    held: int
+    sold: int
+
+
+class ReservationExpired(Event, frozen=True, gc=False):
+    """The reservation's time is up.
+
+    """
+
+    saga: str = ""
+
+
+class MailAnswered(Event, frozen=True, gc=False):
+    """The mail server answered.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class NotificationSent(Event, frozen=True, gc=False):
+    """A mail to the customer was accepted by the mail server, or given up.
+
+    template: Which mail.
+    outcome: What became of it.
+    reason: Why it was given up; empty if delivered.
+    """
+
+    template: NotificationTemplate
+    outcome: NotificationOutcome
+    reason: str
+    saga: str = ""
+
+
+class Mail(Row, frozen=True, gc=False):
+    """The mail about an order's end.
+
+    template: Which mail.
+    phase: Where it stands.
+    """
+
+    template: NotificationTemplate
+    phase: MailPhase
+
+
+class OrderCancelRequested(Event, frozen=True, gc=False):
+    """The customer wants an accepted order stopped, for the first time.
+
+    """
+
+    saga: str = ""
+
+
+class OrderCancelled(Event, frozen=True, gc=False):
+    """The order was stopped, and everything that had been done for it is taken back.
+
+    customer: The customer's id.
+    email: Where the customer gets mail.
+    cause: Full name of the first event that stopped it, such as `inventory.rejected`.
+    reason: What that event said, for people.
+    steps: Every step that was done, and what took it back.
+    """
+
+    customer: str
+    email: str
+    cause: str
+    reason: str
+    steps: tuple[OrderStep, ...]
+    saga: str = ""
+
+
+class CancelOrder(Event, frozen=True, gc=False):
+    """The customer wants the order stopped. Shipping decides whether it still can be.
+
+    """
+
+    saga: str = ""
+
+
+class PlaceOrder(Event, frozen=True, gc=False):
+    """Place an order. The saga is derived from customer and idempotency key, so the same request again is the same
+    order.
+
+    customer: The customer's id.
+    idempotency_key: The customer's own name for this order; another body under the same key is a conflict.
+    lines: What is ordered, 1 to 100 lines.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    email: Where the customer gets mail.
+    ship_to: Postal address, as the carrier gets it.
+    card_token: The payment gateway's token for the customer's card.
+    reserve_for: Seconds for which the stock stays reserved while the order is under way, 1 to 86400.
+    asked_at: When the customer asked, milliseconds since 1970, by the client's clock. Informs only.
+    """
+
+    customer: str
+    idempotency_key: str
+    lines: tuple[OrderLine, ...]
+    currency: str
+    email: str
+    ship_to: str
+    card_token: str
+    reserve_for: int = 900
+    asked_at: int | None = None
+    saga: str = ""
+
+    __sensitive__ = frozenset({"card_token"})
+
+
+class OrderCompleted(Event, frozen=True, gc=False):
+    """The order was delivered to the carrier, paid (or written off) and taken from stock.
+
+    customer: The customer's id.
+    email: Where the customer gets mail.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    written_off: The payment was given up by an operator: the card was not charged.
+    """
+
+    customer: str
+    email: str
+    amount: int
+    currency: str
+    written_off: bool
+    saga: str = ""
+
+
+class OrderPlaced(Event, frozen=True, gc=False):
+    """An order was accepted. It will end as completed or cancelled.
+
+    customer: The customer's id.
+    lines: What is ordered.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    ship_to: Postal address, as the carrier gets it.
+    card_token: The payment gateway's token for the customer's card.
+    reserve_for: Seconds for which the stock stays reserved.
+    """
+
+    customer: str
+    lines: tuple[OrderLine, ...]
+    amount: int
+    currency: str
+    ship_to: str
+    card_token: str
+    reserve_for: int
+    saga: str = ""
+
+    __sensitive__ = frozenset({"card_token"})
+
+
+class OrderRefused(Event, frozen=True, gc=False):
+    """A request was no valid order. Nothing has happened and nothing will.
+
+    customer: The customer's id.
+    email: Where the customer gets mail; empty if the request named no usable address.
+    reason: Everything that is wrong with the request, for people.
+    """
+
+    customer: str
+    email: str
+    reason: str
+    saga: str = ""
+
+
+class Order(Row, frozen=True, gc=False):
+    """An order as its own service knows it.
+
+    phase: Where the order stands.
+    fingerprint: Digest of the request: the same request again is recognised by it, another one under the same key
+        too.
+    customer: The customer's id.
+    email: Where the customer gets mail.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    cancel_requested: The customer has asked to stop it.
+    causes: Full names of the events that stop it, in the order in which they were heard; the first counts.
+    reason: What the first cause said, or why the request was refused.
+    released: inventory.released.
+    voided: payment.voided, or payment.written_off in its place.
+    paid: payment.captured, or payment.written_off in its place.
+    committed: inventory.committed was heard.
+    """
+
+    phase: OrderPhase
+    fingerprint: str
+    customer: str
+    email: str
+    amount: int
+    currency: str
+    cancel_requested: bool = False
+    causes: tuple[str, ...] = ()
+    reason: str = ''
+    released: Confirmation = 'pending'
+    voided: Confirmation = 'pending'
+    paid: PaymentPhase = 'pending'
+    committed: bool = False
+
+
+class PaymentAuthorised(Event, frozen=True, gc=False):
+    """The card is authorised for the order's amount. Carries what shipping needs.
+
+    ship_to: Postal address, as the carrier gets it.
+    reference: The gateway's name for it.
+    """
+
+    ship_to: str
+    reference: str
+    saga: str = ""
+
+
+class AuthoriseAnswered(Event, frozen=True, gc=False):
+    """The gateway answered an authorisation.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class CaptureAnswered(Event, frozen=True, gc=False):
+    """The gateway answered a capture.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class VoidAnswered(Event, frozen=True, gc=False):
+    """The gateway answered a void.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class PaymentCaptured(Event, frozen=True, gc=False):
+    """The card was charged.
+
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    reference: The gateway's name for it.
+    """
+
+    amount: int
+    currency: str
+    reference: str
+    saga: str = ""
+
+
+class WriteOff(Event, frozen=True, gc=False):
+    """An operator gives up a capture or a void that the gateway does not confirm.
+
+    reason: Why, for the ledger and for people.
+    """
+
+    reason: str
+    saga: str = ""
+
+
+class PaymentDeclined(Event, frozen=True, gc=False):
+    """The gateway refused to authorise the card.
+
+    reason: What the gateway said, for people.
+    """
+
+    reason: str
+    saga: str = ""
+
+
+class PaymentFailed(Event, frozen=True, gc=False):
+    """The gateway did not answer in time, so nobody knows whether the card is authorised. It is being voided;
+    payment.voided follows.
+
+    outcome: Always unknown.
+    reason: What the gateway said, for people.
+    """
+
+    outcome: OutsideOutcome
+    reason: str
+    saga: str = ""
+
+
+class Posted(Event, frozen=True, gc=False):
+    """A posting of the double-entry ledger. Its entries add up to zero.
+
+    memo: What happened: authorise, void, capture, write_off_capture, write_off_void or recover.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    entries: At least two.
+    """
+
+    memo: str
+    currency: str
+    entries: tuple[LedgerEntry, ...]
+    saga: str = ""
+
+
+class PaymentStuck(Event, frozen=True, gc=False):
+    """The gateway refused a capture or a void, which it never should. The order waits for an operator's write-off.
+
+    what: What was refused.
+    reason: What the gateway said, for people.
+    """
+
+    what: PaymentOpenStep
+    reason: str
+    saga: str = ""
+
+
+class Charge(Row, frozen=True, gc=False):
+    """An order's payment. `voided` with nothing else is one that was taken back before it was asked for.
+
+    phase: Where it stands.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    ship_to: Postal address, as the carrier gets it.
+    stuck: The gateway refused what it cannot refuse, and payment.stuck said so.
+    """
+
+    phase: ChargePhase
+    amount: int = 0
+    currency: str = ''
+    ship_to: str = ''
+    stuck: bool = False
+
+
+class PaymentVoided(Event, frozen=True, gc=False):
+    """Nothing is authorised for the order any more, and nothing will be.
+
+    outcome: Whether something had been authorised; undone if nobody knows.
+    """
+
+    outcome: UndoOutcome
+    saga: str = ""
+
+
+class PaymentWrittenOff(Event, frozen=True, gc=False):
+    """An operator gave up a capture or a void. Stands for its confirmation.
+
+    what: What was given up.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    reason: The operator's reason.
+    """
+
+    what: PaymentOpenStep
+    amount: int
+    currency: str
+    reason: str
+    saga: str = ""
+
+
+class BookAnswered(Event, frozen=True, gc=False):
+    """The carrier answered a booking.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class CancelAnswered(Event, frozen=True, gc=False):
+    """The carrier answered the cancellation of a booking.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class ShippingCancelRefused(Event, frozen=True, gc=False):
+    """Somebody asked too late: the order is with the carrier. Published once per asker.
+
+    asked_by: Who asked.
+    """
+
+    asked_by: ShippingAsker
+    saga: str = ""
+
+
+class ShippingCancelled(Event, frozen=True, gc=False):
+    """The order will not be shipped, because somebody asked in time.
+
+    asked_by: Who asked first.
+    """
+
+    asked_by: ShippingAsker
+    saga: str = ""
+
+
+class ShippingDispatched(Event, frozen=True, gc=False):
+    """The carrier has the order: the point of no return.
+
+    tracking: The carrier's name for the shipment.
+    """
+
+    tracking: str
+    saga: str = ""
+
+
+class ShippingFailed(Event, frozen=True, gc=False):
+    """The carrier does not take the order.
+
+    reason: Why, for people.
+    """
+
+    reason: str
+    saga: str = ""
+
+
+class Shipment(Row, frozen=True, gc=False):
+    """An order's shipment.
+
+    phase: Where it stands.
+    stops: Who asked to stop it, in the order in which they were heard.
+    """
+
+    phase: ShipmentPhase
+    stops: tuple[ShippingAsker, ...] = ()
+
+
+class StockCommitRequested(Event, frozen=True, gc=False):
+    """What is held for an order's line is sold. Answered once: inventory.line_committed.
+
+    sku: The sku; the record's key.
+    line: Line number of the order whose id is the saga.
+    """
+
+    sku: str
+    line: int
+    saga: str = ""
+
+
+class StockHoldRequested(Event, frozen=True, gc=False):
+    """Hold stock for an order's line. Answered once: inventory.line_held or inventory.line_short.
+
+    sku: The sku; the record's key.
+    line: Line number of the order whose id is the saga.
+    quantity: Pieces, from 1.
+    """
+
+    sku: str
+    line: int
+    quantity: int
+    saga: str = ""
+
+
+class StockReceived(Event, frozen=True, gc=False):
+    """A delivery arrived. The saga is the delivery's id; the same delivery and sku again changes nothing.
+
+    sku: The sku; the record's key.
+    quantity: Pieces, from 1.
+    """
+
+    sku: str
+    quantity: int
+    saga: str = ""
+
+
+class StockReleaseRequested(Event, frozen=True, gc=False):
+    """Give back what is held for an order's line, if it is. Answered once: inventory.line_released.
+
+    sku: The sku; the record's key.
+    line: Line number of the order whose id is the saga.
+    """
+
+    sku: str
+    line: int
+    saga: str = ""
