@@ -1,4 +1,5 @@
-"""A service: a Faust App whose agents get batches and whose tables change in the transaction that publishes the outcome.
+"""A service: a Faust App whose agents get batches and whose tables change in the transaction that publishes the
+outcome.
 
     app = App("inventory")
     levels = app.Table("levels", value=StockLevel, help="...")
@@ -8,9 +9,10 @@
         async for batch in batches:
             batch.decide()
 
-What is Faust's stays Faust's: lifecycle, worker command line, supervision, web views, timers, ordinary `@app.agent(topic)` for
-side work that needs no guarantee. The engine comes in by the public extension points: `BootStrategy`, `mode.Service`, a `Channel`
-and a `Table` of ours.
+What is Faust's stays Faust's: lifecycle, worker command line, supervision, web views, timers, ordinary
+`@app.agent(topic)` for
+side work that needs no guarantee. The engine comes in by the public extension points: `BootStrategy`,
+`mode.Service`, a `Channel` and a `Table` of ours.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from typing import Any
 import faust
 from faust.app.base import BootStrategy
 from faust.channels import Channel
-
 from yarl import URL
 
 from farandole import table as tables
@@ -33,7 +34,9 @@ from farandole.table import RowT, UndoLog
 
 
 class Inbox(Channel[Any]):
-    """Where batches come from: the channel of the agent that decides them. Fed by the engine, not by Faust's consumer."""
+    """Where batches come from: the channel of the agent that decides them. Fed by the engine, not by Faust's
+    consumer.
+    """
 
     def get_topic_name(self) -> str:
         """What `faust agents` shows as the agent's topic: all that the service hears."""
@@ -83,11 +86,13 @@ class App(faust.App):
         self.inbox = Inbox(self)
         self.engine: Any = None
 
-    def Table(  # type: ignore[override]  # noqa: N802 (the name is Faust's, its window and default are not offered)
+    def Table(  # type: ignore[override]
         self, name: str, *, value: type[RowT], help: str = "", **options: Any
     ) -> tables.Table[RowT]:
         """A table of the service: string keys, values of class `value`; changelog topic `<id>-<name>-changelog`."""
-        table = tables.Table(self, name=name, value=value, log=self.undo_log, help=help, beacon=self.tables.beacon, **options)
+        table = tables.Table(
+            self, name=name, value=value, log=self.undo_log, help=help, beacon=self.tables.beacon, **options
+        )
         self.rows[name] = table
         self.tables.add(table)
         return table
@@ -140,7 +145,9 @@ class App(faust.App):
                 ) from error
 
     def engine_services(self) -> list[Any]:
-        """The engine of this app, as a service that Faust starts and stops. Imported late: decisions are tested without Kafka."""
+        """The engine of this app, as a service that Faust starts and stops. Imported late: decisions are tested
+        without Kafka.
+        """
         runtime = importlib.import_module("farandole.runtime")
         return [runtime.EngineService(self, loop=self.loop, beacon=self.beacon)]
 

@@ -1,8 +1,9 @@
 """Outside calls that wait for their answer: a changelogged table. Performing them is farandole.outside's.
 
-Invariant: a call is in the table exactly from the transaction that asked for it to the transaction that recorded its answer or
-withdrew it. So after a crash the table says what to perform again, with the same idempotency key, and an answer that nobody
-waits for any more is dropped.
+Invariant: a call is in the table exactly from the transaction that asked for it to the transaction that recorded its
+           answer or
+withdrew it. So after a crash the table says what to perform again, with the same idempotency key, and an answer that
+nobody waits for any more is dropped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """librdkafka as the engine uses it: every setting with its reason, and the reading of changelogs.
 
-Invariant: a changelog is read, read-committed, until the position reaches the read-uncommitted end. Not until the last record:
+Invariant: a changelog is read, read-committed, until the position reaches the read-uncommitted end. Not until the
+           last record:
 a read-committed end-of-file stops at the last stable offset, and markers and compaction leave gaps.
 """
 
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
@@ -21,16 +24,31 @@ from farandole.processor import Processor
 log = logging.getLogger(__name__)
 
 SESSION_TIMEOUT_MS = 6_000
-"""After this long without a heartbeat a worker's partitions go to another one. 6 s is the least that Kafka allows by default."""
+"""After this long without a heartbeat a worker's partitions go to another one. 6 s is the least that Kafka allows by
+default.
+"""
 
 TRANSACTION_TIMEOUT_MS = 10_000
-"""A dead worker's open transaction stops the readers of its partitions at the most this long; usually it is fenced before."""
+"""A dead worker's open transaction stops the readers of its partitions at the most this long; usually it is fenced
+before.
+"""
 
 MAX_POLL_INTERVAL_MS = 300_000
 """A rebalance callback may restore tables for this long; heartbeats go on meanwhile."""
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for one answer of the cluster to an administrative question."""
+
+LEADER_MOVES = frozenset(
+    (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
+    )
+)
+"""Errors that asking again in a moment mends."""
 
 _CONSUMER = {
     "enable.auto.commit": False,
@@ -70,7 +88,8 @@ class KafkaClients:
         config:       bootstrap servers and security, for librdkafka
         group:        consumer group
         instance:     static membership id: a restarted worker gets its partitions back without a rebalance
-        address:      URL under which this worker answers HTTP; travels as client id, so others find the owner of a partition
+        address:      URL under which this worker answers HTTP; travels as client id, so others find the owner of a
+                      partition
         timed:        report ends of partitions (the service has timers)
         on_delivery_error: called with what could not be delivered
     """
@@ -122,7 +141,8 @@ class KafkaClients:
         """Whatever a former owner left open under these ids is decided when this returns."""
         if transactional_ids:
             with ThreadPoolExecutor(min(8, len(transactional_ids))) as pool:
-                list(pool.map(self.producer, transactional_ids))
+                for producer in pool.map(self.producer, transactional_ids):
+                    producer.close()
 
     def first_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
@@ -133,8 +153,18 @@ class KafkaClients:
 
     def _offsets(self, partitions: Iterable[tuple[str, int]], spec: Any) -> dict[tuple[str, int], int]:
         wanted = {TopicPartition(topic, partition): spec for topic, partition in partitions}
-        if not wanted:
-            return {}
+        end = time.monotonic() + REQUEST_TIMEOUT
+        while wanted:
+            try:
+                return self._ask_offsets(wanted)
+            except KafkaException as error:
+                # A topic that was just created, a leader that just moved: the answer is there in a moment.
+                if error.args[0].code() not in LEADER_MOVES or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+        return {}
+
+    def _ask_offsets(self, wanted: dict[TopicPartition, Any]) -> dict[tuple[str, int], int]:
         found = self.admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=REQUEST_TIMEOUT
         )
@@ -150,17 +180,16 @@ class KafkaClients:
             raise
 
     def has_history(self, topic: str, partition: int) -> bool:
-        """Whether anything was ever written to the partition."""
-        return self.end_offsets([(topic, partition)])[topic, partition] > 0
+        """Whether anything was ever committed to the partition. What a transaction left behind that was aborted is not."""
+        end = self.end_offsets([(topic, partition)])
+        if end[topic, partition] == 0:
+            return False
+        with self._reader(end) as reader:
+            return _read_until(reader, set(end), end, dict.fromkeys(end, lambda key, value: None), most=1) > 0
 
-    def restore(self, processor: Processor, partitions: set[int]) -> int:
-        """Read the changelogs of these partitions into the processor's tables. Returns the number of records."""
-        tables = processor.changelog_topics()
-        ends = self.end_offsets([(topic, p) for topic in tables for p in partitions])
-        left = {where for where, end in ends.items() if end > 0}
-        if not left:
-            return 0
-        take = {(topic, p): processor.restore(tables[topic], p) for topic, p in left}
+    @contextmanager
+    def _reader(self, partitions: Iterable[tuple[str, int]]) -> Iterator[Any]:
+        """A consumer of these partitions from their beginning, read-committed, outside any group."""
         reader = Consumer(
             {
                 **self._config,
@@ -177,10 +206,21 @@ class KafkaClients:
             logger=log,
         )
         try:
-            reader.assign([TopicPartition(topic, p, 0) for topic, p in left])
-            return _read_until(reader, left, ends, take)
+            reader.assign([TopicPartition(topic, p, 0) for topic, p in partitions])
+            yield reader
         finally:
             reader.close()
+
+    def restore(self, processor: Processor, partitions: set[int]) -> int:
+        """Read the changelogs of these partitions into the processor's tables. Returns the number of records."""
+        tables = processor.changelog_topics()
+        ends = self.end_offsets([(topic, p) for topic in tables for p in partitions])
+        left = {where for where, end in ends.items() if end > 0}
+        if not left:
+            return 0
+        take = {(topic, p): processor.restore(tables[topic], p) for topic, p in left}
+        with self._reader(left) as reader:
+            return _read_until(reader, left, ends, take)
 
     def close(self) -> None:
         """Leave the group, so that others take over at once and not after the session time-out."""
@@ -201,9 +241,11 @@ def _read_until(
     left: set[tuple[str, int]],
     ends: dict[tuple[str, int], int],
     take: dict[tuple[str, int], Callable[[bytes, bytes | None], None]],
+    most: int | None = None,
 ) -> int:
+    """Give every committed record to `take`, until all of `left` have been read to their ends. Returns how many."""
     count = 0
-    while left:
+    while left and (most is None or count < most):
         for message in reader.consume(20_000, 0.1):
             error = message.error()
             where = (message.topic(), message.partition())
@@ -219,7 +261,9 @@ def _read_until(
 
 
 def leave_group(config: dict[str, Any], group: str, member: str) -> None:
-    """Take a static member out of its group: librdkafka leaves that to the session time-out, handing over cleanly cannot."""
+    """Take a static member out of its group: librdkafka leaves that to the session time-out, handing over cleanly
+    cannot.
+    """
     asyncio.run(asyncio.wait_for(_leave_group(config, group, member), REQUEST_TIMEOUT))
 
 

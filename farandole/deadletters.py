@@ -1,6 +1,8 @@
-"""Dead letters that keep order: one queue per service, bytes and headers verbatim, and the saga parked behind its first one.
+"""Dead letters that keep order: one queue per service, bytes and headers verbatim, and the saga parked behind its
+first one.
 
-Header names are KIP-1191's; `__dlq.reason` is a class that scripts can filter by, `__dlq.errors.message` says what was wrong.
+Header names are KIP-1191's; `__dlq.reason` is a class that scripts can filter by, `__dlq.errors.message` says what
+was wrong.
 """
 
 from __future__ import annotations
@@ -69,6 +71,11 @@ class ParkedSagas:
             )
         else:
             row = FarandoleParked(
-                count=row.count + 1, reason=row.reason, error=row.error, topic=row.topic, offset=row.offset, since=row.since
+                count=row.count + 1,
+                reason=row.reason,
+                error=row.error,
+                topic=row.topic,
+                offset=row.offset,
+                since=row.since,
             )
         self.table.put(saga, row)

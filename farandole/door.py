@@ -1,6 +1,7 @@
 """The way in from HTTP: commands go to Kafka, questions to the worker that owns the saga's partition.
 
-Invariant: a request is answered by the owner of its saga, from what has been committed, whichever worker was asked. So two
+Invariant: a request is answered by the owner of its saga, from what has been committed, whichever worker was asked.
+           So two
 requests with one idempotency key meet in one place.
 """
 
@@ -117,7 +118,8 @@ class Door:
     async def at_owner(
         self, request: Any, saga: str, here: Callable[[int], Awaitable[tuple[int, Any]]]
     ) -> tuple[int, Any]:
-        """(status, JSON) of `here(partition)` if this worker owns the saga, else the owner's answer to the same request.
+        """(status, JSON) of `here(partition)` if this worker owns the saga, else the owner's answer to the same
+        request.
 
         NoOwner: nobody can answer right now.
         """

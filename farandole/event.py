@@ -1,7 +1,7 @@
 """What travels between services, and what a decision may return.
 
-An event is an immutable record; a decision turns one into effects. Nothing here touches Kafka, the clock or the network,
-so decisions can be called, simulated and replayed without them.
+An event is an immutable record; a decision turns one into effects. Nothing here touches Kafka, the clock or the
+network, so decisions can be called, simulated and replayed without them.
 
     Event        a fact, a command, an answer or a fired timer: published to its type's topic
     Row          a value in a table: published to the table's changelog
@@ -24,7 +24,8 @@ JSON = str | int | float | bool | None | Sequence["JSON"] | Mapping[str, "JSON"]
 class Meta(NamedTuple):
     """The metadata that every event carries in its first field, with CloudEvents' meanings.
 
-    id:    where the cause lies and a number: `order/3/1542.0` is the first effect of offset 1542 in partition 3 of topic `order`
+    id:    where the cause lies and a number: `order/3/1542.0` is the first effect of offset 1542 in partition 3 of
+           topic `order`
     saga:  the process this event belongs to (for an order, the order's id)
     flow:  name and version of the flow, `order/1`
     cause: the id of the event that caused this one
@@ -68,9 +69,11 @@ class Call(msgspec.Struct, Generic[EventT], frozen=True):
 
     outside:   the system, as the App declared it with `app.outside(name, env)`
     operation: the last part of the path
-    key:       idempotency key, unique within the service; the same key again while the call is under way is the same call
+    key:       idempotency key, unique within the service; the same key again while the call is under way is the same
+               call
     body:      what is sent; may hold secrets, so it is never shown
-    answer:    class of the answering event; has the fields outcome ("accepted", "refused", "unknown"), reference, reason
+    answer:    class of the answering event; has the fields outcome ("accepted", "refused", "unknown"), reference,
+               reason
     deadline:  seconds until the outcome is "unknown"; None: retried with capped backoff until there is an answer
     """
 

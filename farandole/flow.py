@@ -1,8 +1,9 @@
 """A flow says who hears what: it binds events to the services' decisions, and nothing else.
 
-A decision never knows which flow called it, so the same one serves a choreographed and an orchestrated flow. What a decision
-may publish is its return annotation; `Decision` reads it once, when the flow is written down, so a decision that cannot be
-bound is an error at import, not in the middle of the night.
+A decision never knows which flow called it, so the same one serves a choreographed and an orchestrated flow. What a
+decision
+may publish is its return annotation; `Decision` reads it once, when the flow is written down, so a decision that
+cannot be bound is an error at import, not in the middle of the night.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ class Flow:
     def key(self) -> str:
         return f"{self.name}/{self.version}"
 
-    def on(self, event: type[Event], decision: DecisionFunction, *, compensation: DecisionFunction | None = None) -> None:
+    def on(
+        self, event: type[Event], decision: DecisionFunction, *, compensation: DecisionFunction | None = None
+    ) -> None:
         """In this flow, the decision's service answers `event` with `decision`.
 
         compensation: the decision that takes this step back; bind it to its own causes with `on` as well.
@@ -136,7 +139,9 @@ def load_flows(package: str = "flows") -> dict[str, Flow]:
         module = importlib.import_module(f"{package}.{info.name}")
         for flow in vars(module).values():
             if isinstance(flow, Flow) and flows.setdefault(flow.key, flow) is not flow:
-                raise FlowError(f"two flows are called {flow.key}", where=module.__name__, mend="give one a new version")
+                raise FlowError(
+                    f"two flows are called {flow.key}", where=module.__name__, mend="give one a new version"
+                )
     return flows
 
 

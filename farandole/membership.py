@@ -1,7 +1,9 @@
 """Who a worker is: a name that a restarted worker takes up again, so its partitions come back without a rebalance.
 
-Invariant: two live workers never have the same name. On one machine a file lock sees to that (the kernel frees it, however the
-worker dies); across machines the host name does; `FARANDOLE_INSTANCE` overrides both where names are given out, as in Kubernetes.
+Invariant: two live workers never have the same name. On one machine a file lock sees to that (the kernel frees it,
+           however the
+worker dies); across machines the host name does; `FARANDOLE_INSTANCE` overrides both where names are given out, as
+in Kubernetes.
 """
 
 from __future__ import annotations

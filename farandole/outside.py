@@ -1,7 +1,8 @@
 """Performing outside calls: many at once, each with its idempotency key, retries, backoff and deadline.
 
 Invariants:
-- A call is repeated with the same key until there is an answer or its deadline has passed; so the outside does it at most once.
+- A call is repeated with the same key until there is an answer or its deadline has passed; so the outside does it at
+  most once.
 - A deadline does not mean "not done": it gives the outcome "unknown", and the service has to find out.
 - One call's wait is no other call's wait: backoff holds no connection.
 """

@@ -1,11 +1,12 @@
 """What one service does to a batch of messages: the deterministic heart of the engine.
 
-Given the same tables and the same messages in the same order, it produces the same bytes. It knows no Kafka, no clock and no
+Given the same tables and the same messages in the same order, it produces the same bytes. It knows no Kafka, no
+clock and no
 thread: the engine feeds it what it consumed and carries out what it says, and so do the simulation and replay.
 
 Invariants:
-- A message's effects are all there or none: its decision has a savepoint in the undo log, and its outputs are encoded before
-  the first of them counts.
+- A message's effects are all there or none: its decision has a savepoint in the undo log, and its outputs are
+  encoded before the first of them counts.
 - A message whose decision raises, or that cannot be read, ends in the dead letter queue, and its saga is parked in its
   partition: what comes later for that saga follows it there, in order. Every other saga goes on.
 - After `rollback` tables and outputs are what they were before the batch.
@@ -46,7 +47,9 @@ class _Out(NamedTuple):
 _LENGTH = [bytes([n << 1]) if n < 64 else bytes([n << 1 & 127 | 128, n >> 6]) for n in range(512)]
 
 MAX_RECORD = 1_000_000 - 2_000
-"""Bytes of an encoded event. Kafka's default limit is 1,048,588 for a batch with its overhead, the client's is 1,000,000."""
+"""Bytes of an encoded event. Kafka's default limit is 1,048,588 for a batch with its overhead, the client's is
+1,000,000.
+"""
 
 
 class Processor:
@@ -80,9 +83,11 @@ class Processor:
         self.parked = deadletters.ParkedSagas(log)
         self.timers = timers.Timers(log)
         self.calls = calls.Calls(log)
-        self.tables: dict[str, Partitioned[Any]] = {
-            table.name: table for table in (*tables, self.parked.table, self.timers.table, self.calls.table)
-        }
+        self.timed = any(decision.timers for _, _, decision in bindings)
+        engines: list[Partitioned[Any]] = [self.parked.table]
+        engines += [self.timers.table] if self.timed else []
+        engines += [self.calls.table] if any(decision.calls for _, _, decision in bindings) else []
+        self.tables: dict[str, Partitioned[Any]] = {table.name: table for table in (*tables, *engines)}
         self._changelogs = {name: f"{self.group}-{name}-changelog" for name in self.tables}
         self._row_types = {name: codec.type_of(table.row) for name, table in self.tables.items()}
         self._journal = codec.type_of(FarandoleJournal)
@@ -156,7 +161,8 @@ class Processor:
 
     def restored(self, partition: int) -> None:
         """The changelog has been read: make what is derived from the tables."""
-        self.timers.rebuild(partition)
+        if self.timed:
+            self.timers.rebuild(partition)
 
     # ---- a batch
 
@@ -295,9 +301,7 @@ class Processor:
             return False
         kind = self.codec.type_named(row.answer)
         event = kind.cls(outcome=outcome, reference=reference, reason=reason)
-        self.records.append(
-            Record(self.namespace + kind.topic, kind.encode(event, row.meta), row.saga, partition, [])
-        )
+        self.records.append(Record(self.namespace + kind.topic, kind.encode(event, row.meta), row.saga, partition, []))
         self.calls.table.remove(key)
         self._journal_of(partition)[1].append(key)
         return True
@@ -316,7 +320,7 @@ class Processor:
 
     def seal(self) -> None:
         """The batch is complete: add the changelog and the journal to its records."""
-        self._changed = list(changes(self.log))
+        self._changed += changes(self.log)
         for part, key, row in self._changed:
             value = None if row is None else self._row_types[part.table].encode_row(row)
             self.records.append(Record(self._changelogs[part.table], value, key, part.partition, []))

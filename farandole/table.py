@@ -1,10 +1,12 @@
 """Tables: a service's state, changelogged, partitioned with the messages that change it, and undone when a batch is.
 
-Invariant: after `undo(log, mark)` every table holds exactly what it held when the log had length `mark`. All tables of an App
-write into one log, so one list is the savepoint of a message, the undo of a batch and the list of keys for the changelog.
+Invariant: after `undo(log, mark)` every table holds exactly what it held when the log had length `mark`. All tables
+           of an App
+write into one log, so one list is the savepoint of a message, the undo of a batch and the list of keys for the
+changelog.
 
-A read is a plain dictionary read: `switch` points the table at the partition of the message under way, once per stretch of
-messages, not once per access.
+A read is a plain dictionary read: `switch` points the table at the partition of the message under way, once per
+stretch of messages, not once per access.
 """
 
 from __future__ import annotations
@@ -137,7 +139,8 @@ class Table(faust.Table[str, RowT], Generic[RowT]):
         return self.local.rows.items()
 
     def committed(self, partition: int, key: str) -> RowT | None:
-        """The row as of the last commit, whatever an open batch did to it: what may be shown to the outside. Any thread.
+        """The row as of the last commit, whatever an open batch did to it: what may be shown to the outside. Any
+        thread.
 
         KeyError: this worker does not own the partition.
         """

@@ -1,6 +1,7 @@
 """Timers: events that come later, kept in a changelogged table, found by a heap that can be thrown away and made anew.
 
-Invariant: for every row of the table there is a heap entry with its due time; entries without a matching row are stale and are
+Invariant: for every row of the table there is a heap entry with its due time; entries without a matching row are
+           stale and are
 skipped. So setting, replacing, cancelling and undoing only ever write the table.
 """
 

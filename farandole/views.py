@@ -26,7 +26,7 @@ def health_of(app: App) -> dict[str, Any]:
 def add_views(app: App) -> None:
     """`GET /health`: 200 when ready, 503 until then."""
 
-    @app.page("/health")  # type: ignore[untyped-decorator]
+    @app.page("/health")
     async def health(web: Any, request: Any) -> Any:
         state = health_of(app)
         return web.json(state, status=200 if state["ready"] else 503)

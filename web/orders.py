@@ -1,13 +1,16 @@
 """HTTP for orders: place one, look at one, ask for one to be stopped.
 
-Any order worker answers for any order; the worker that owns the order's partition gives the answer, from committed rows only.
+Any order worker answers for any order; the worker that owns the order's partition gives the answer, from committed
+rows only.
 
-    POST /orders               201 placed, 200 the same request again, 409 another body under the same key, 422 a bad request,
+    POST /orders               201 placed, 200 the same request again, 409 another body under the same key, 422 a bad
+    request,
                                202 written down but not yet decided
     GET /orders/{id}           200 or 404
     POST /orders/{id}/cancel   202 asked for, 404 unknown, 409 ended already
 
-503 with Retry-After: nobody owns the order's partition at this moment. Nothing was written, or the same request is safe to repeat.
+503 with Retry-After: nobody owns the order's partition at this moment. The same request is safe to
+repeat.
 """
 
 from __future__ import annotations
@@ -53,7 +56,9 @@ def order_as_json(order_id: str, order: Order) -> dict[str, Any]:
 
 
 def read_request(body: bytes) -> PlaceOrder | list[str]:
-    """The command that a request's body is, or what is wrong with it. Says what and where, and never repeats a card token."""
+    """The command that a request's body is, or what is wrong with it. Says what and where, and never repeats a card
+    token.
+    """
     try:
         raw = msgspec.json.decode(body)
         command = msgspec.convert(raw, PlaceOrder)
@@ -141,18 +146,16 @@ def add_views(app: Any) -> None:
         return web.json(said, status=status)
 
     @app.page("/orders")
-    class Place(View):  # type: ignore[misc]
+    class Place(View):
         async def post(self, request: Any) -> Any:
             return await reply(self, orders.place(request))
 
     @app.page("/orders/{order_id}")
-    class Look(View):  # type: ignore[misc]
+    class Look(View):
         async def get(self, request: Any, order_id: str) -> Any:
             return await reply(self, orders.get(request, order_id))
 
     @app.page("/orders/{order_id}/cancel")
-    class Cancel(View):  # type: ignore[misc]
+    class Cancel(View):
         async def post(self, request: Any, order_id: str) -> Any:
             return await reply(self, orders.cancel(request, order_id))
-
-

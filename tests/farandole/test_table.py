@@ -22,7 +22,9 @@ def make(partitions: int = 2) -> tuple[Partitioned[Count], UndoLog]:
     return table, log
 
 
-writes = st.lists(st.tuples(st.integers(0, 1), st.sampled_from("abc"), st.one_of(st.none(), st.integers(0, 3))), max_size=30)
+writes = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from("abc"), st.one_of(st.none(), st.integers(0, 3))), max_size=30
+)
 
 
 def play(table: Partitioned[Count], steps: list[tuple[int, str, int | None]]) -> None:

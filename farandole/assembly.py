@@ -1,0 +1,117 @@
+"""From an App, the flows, schemas/ and topics.yaml to the processor of a service: everything but Kafka."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import events
+from farandole import config
+from farandole.codec import Codec
+from farandole.errors import ConfigError, FlowError
+from farandole.event import Event
+from farandole.flow import Decision, Flow, load_flows
+from farandole.processor import Processor
+from farandole.topics import Topics
+
+if TYPE_CHECKING:
+    from farandole.app import App
+
+Binding = tuple[str, type[Event], Decision]
+"""Flow key, event class, decision."""
+
+
+def bindings_of(app: App, flows: dict[str, Flow]) -> list[Binding]:
+    """(flow key, event class, decision) of all that a service hears. FlowError if it hears nothing."""
+    found = [(flow.key, event, decision) for flow in flows.values() for event, decision in flow.of_service(app.conf.id)]
+    if not found:
+        raise FlowError(
+            f"no flow binds a decision of {app.conf.id}",
+            where=app.flows_package,
+            mend=f"in flows/: flow.on(SomeEvent, {app.conf.id}.some_decision)",
+        )
+    return found
+
+
+def with_planted_failures(bindings: list[Binding], planted: str) -> list[Binding]:
+    """Make chosen decisions raise for chosen sagas: `service.decision@saga`, several with commas. To see what
+    parking does.
+
+    ConfigError if a decision named there is not bound.
+    """
+    sagas: dict[str, set[str]] = {}
+    for plan in filter(None, planted.split(",")):
+        name, _, saga = plan.strip().partition("@")
+        sagas.setdefault(name, set()).add(saga)
+    services = {decision.service for _, _, decision in bindings}
+    names = {decision.name for _, _, decision in bindings}
+    unknown = sorted(name for name in sagas if name.split(".")[0] in services and name not in names)
+    if unknown:
+        raise ConfigError(
+            f"no decision is called {unknown[0]}", where="FARANDOLE_FAIL", mend=f"one of {', '.join(sorted(names))}"
+        )
+    return [
+        (flow, event, failing(decision, sagas[decision.name]) if decision.name in sagas else decision)
+        for flow, event, decision in bindings
+    ]
+
+
+def failing(decision: Decision, sagas: set[str]) -> Decision:
+    """The decision, but for these sagas it raises."""
+
+    def fail_or_decide(event: Any, *at: int) -> Any:
+        if event.saga in sagas:
+            raise RuntimeError(f"{decision.name} is made to fail for {event.saga} (FARANDOLE_FAIL)")
+        return decision.function(event, *at)
+
+    return dataclasses.replace(decision, function=fail_or_decide)
+
+
+def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: str) -> frozenset[str]:
+    """Topics that may be paused when too many calls are under way: they start calls, and no compensation waits on
+    them.
+    """
+    starts: set[str] = set()
+    needed: set[str] = set()
+    for flow in flows.values():
+        backwards = {compensation.function for compensation in flow.compensations.values()}
+        for event, decision in flow.of_service(app.conf.id):
+            topic = codec.type_of(event).topic
+            (needed if decision.function in backwards or not decision.calls else starts).add(topic)
+    return frozenset(namespace + topic for topic in starts - needed)
+
+
+def _registry() -> Any:
+    """The schema registry that is set, or None: ids are those of schemas/ids.json."""
+    url = config.schema_registry_url()
+    if url is None:
+        return None
+    from farandole.registry import SchemaRegistry
+
+    return SchemaRegistry(url)
+
+
+class Assembled(NamedTuple):
+    """A service's processor, and the topics that may be paused while too many outside calls are under way."""
+
+    processor: Processor
+    pausable: frozenset[str]
+
+
+def assemble(app: App) -> Assembled:
+    """Read the project and make the processor of one service. Raises what says what is wrong with the project."""
+    root, namespace = config.project_root(), config.namespace()
+    codec = Codec.load(root / "schemas", events, _registry())
+    flows = load_flows(app.flows_package)
+    bindings = bindings_of(app, flows)
+    processor = Processor(
+        service=app.conf.id,
+        tables=[table.local for table in app.rows.values()],
+        log=app.undo_log,
+        bindings=with_planted_failures(bindings, config.setting("FARANDOLE_FAIL")),
+        codec=codec,
+        key_of=Topics.load(root / "topics.yaml").keys(),
+        flows=flows,
+        namespace=namespace,
+    )
+    return Assembled(processor, pausable_topics(app, flows, codec, namespace))
