@@ -1,0 +1,46 @@
+# Each target sets itself up in a fresh clone: Python 3.11 or newer and make are all it needs.
+#
+#   make demo    a whole system on this machine: Kafka, agents, a thousand orders, an audit    DEMO_ARGS=--json
+#   make test    style, types, and every test                                                  PYTEST_ARGS="-k audit"
+#   make bench   cost and latency beside a raw loop                                            BENCH_ARGS=--json
+#   make lint    style and types alone
+#   make lock    newest versions that pyproject.toml and jgo.toml allow, into the lock files
+#   make clean   remove the virtual environment and this machine's state (.venv, .farandole)
+
+.PHONY: demo test bench lint lock setup clean
+.DEFAULT_GOAL := demo
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+demo: $(READY)
+	@$(BIN)/farandole demo $(DEMO_ARGS)
+
+test: lint
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements-dev.lock requirements-uv.lock .ci/setup
+	@.ci/setup >&2
+
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+lock: $(READY)
+	@$(COMPILE) --group setup -o requirements-uv.lock
+	@$(COMPILE) --extra dev -o requirements-dev.lock pyproject.toml
+	@$(COMPILE) -c requirements-dev.lock -o requirements.lock pyproject.toml
+	@$(BIN)/python -m farandole.kafka.jars
+
+clean:
+	@if [ -x $(BIN)/farandole ]; then $(BIN)/farandole kafka clean --force; fi
+	@rm -rf .venv .farandole
