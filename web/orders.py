@@ -62,7 +62,7 @@ def read_request(body: bytes) -> PlaceOrder | list[str]:
     try:
         raw = msgspec.json.decode(body)
         command = msgspec.convert(raw, PlaceOrder)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return [str(error)]
     problems = _unknown_fields(raw, REQUEST_FIELDS, "") + service.validate(command)
     return problems or command

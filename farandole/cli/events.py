@@ -15,7 +15,10 @@ app = typer.Typer(help="Generate events.py and the schema ids from schemas/.", n
 
 @app.callback()
 def events() -> None:
-    """Generate events.py and the schema ids from schemas/."""
+    """Generate events.py and the schema ids from schemas/.
+
+    Example: farandole events generate
+    """
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import typer
+import typer.exceptions
 
 from farandole.errors import FarandoleError
 
@@ -38,7 +39,7 @@ class _Commands(click.Group):
         app = getattr(module, "app", None)
         if app is None:
             app = typer.Typer(add_completion=False)
-            app.command(help=COMMANDS[cmd_name])(module.command)
+            app.command()(module.command)
         command = typer.main.get_command(app)
         command.name = cmd_name
         command.help = command.help or COMMANDS[cmd_name]
@@ -49,18 +50,21 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-cli = _Commands(help="Choreographed sagas on Kafka for Python teams.", name="farandole")
+cli = _Commands(
+    help="Choreographed sagas on Kafka for Python teams.\n\nExample: farandole demo --orders 100",
+    name="farandole",
+)
 
 
 def main() -> None:
     try:
         cli.main(prog_name="farandole", standalone_mode=False)
-    except click.exceptions.Exit as stop:
+    except (click.exceptions.Exit, typer.Exit) as stop:
         sys.exit(stop.exit_code)
-    except click.ClickException as wrong:
+    except (click.ClickException, typer.exceptions.TyperException) as wrong:
         wrong.show()
         sys.exit(wrong.exit_code)
-    except click.Abort:
+    except (click.Abort, typer.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except FarandoleError as error:

@@ -19,14 +19,19 @@ def shown() -> Iterator[Report]:
 @contextmanager
 def _bars() -> Iterator[Report]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda what, done, total: progress.update(
-            task, description=what, completed=done if total else 0, total=total or None
-        )
+
+        def show(what: str, done: int, total: int) -> None:
+            if not progress.tasks or progress.tasks[0].description != what:
+                for task in progress.task_ids:
+                    progress.remove_task(task)
+                progress.add_task(what, total=total or None)
+            progress.update(progress.task_ids[0], completed=done)
+
+        yield show
 
 
 @contextmanager

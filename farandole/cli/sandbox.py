@@ -134,7 +134,7 @@ def _command(system: str) -> Callable[..., None]:
 
     command.__doc__ = f"""Run the {NAMES[system]} until Ctrl-C or SIGTERM.
 
-    Example: farandole sandbox {system} --data /tmp/sandbox --latency lognormal:0.05,0.5 --seed 7
+    Example: farandole sandbox {system} --data .farandole/sandbox --latency lognormal:0.05,0.5 --seed 7
     """
     return command
 

@@ -224,9 +224,9 @@ class EmbeddedKafka:
                         mend="stop it first (`farandole kafka stop`), or pass --force",
                     )
                 self._end(brokers)
-            for entry in self.home.iterdir():
-                if entry.name != self._lock.name:
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            for directory in (*self.home.glob("broker-[0-9]"), self.home / "logs"):
+                shutil.rmtree(directory, ignore_errors=True)
+            self._description.unlink(missing_ok=True)
 
     @property
     def _lock(self) -> Path:

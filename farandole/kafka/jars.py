@@ -93,7 +93,7 @@ def fetch(finish: Callable[[Path], None], report: Report = silent) -> Path:
     if _complete(final, jars):
         return final
     _make(final.parent)
-    with exclusive(final.with_suffix(".lock"), waiting=lambda: report("waiting for another download of Kafka", 0, 0)):
+    with exclusive(_beside(final, ".lock"), waiting=lambda: report("waiting for another download of Kafka", 0, 0)):
         if not _complete(final, jars):
             _fill(final, jars, finish, report)
     return final
@@ -108,6 +108,10 @@ def _complete(directory: Path, jars: list[Jar]) -> bool:
     return all((directory / jar.name).exists() for jar in jars)
 
 
+def _beside(directory: Path, ending: str) -> Path:
+    return directory.with_name(directory.name + ending)
+
+
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -120,7 +124,7 @@ def _make(directory: Path) -> None:
 
 
 def _fill(final: Path, jars: list[Jar], finish: Callable[[Path], None], report: Report) -> None:
-    part = final.with_suffix(".part")
+    part = _beside(final, ".part")
     part.mkdir(exist_ok=True)
     missing = [jar for jar in jars if not _intact(part / jar.name, jar)]
     _download(missing, part, _counted(report, len(jars), len(jars) - len(missing)))

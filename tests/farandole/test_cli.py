@@ -1,0 +1,70 @@
+"""The command line as people and scripts meet it: help everywhere, and mistakes that say what, where and how to mend."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from farandole.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def farandole(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "farandole.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = farandole(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Example" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_bad_flag_is_told_and_not_traced(command: str) -> None:
+    done = farandole(command, "--no-such-flag")
+    assert done.returncode == 2
+    assert "--no-such-flag" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_service_names_the_known_ones() -> None:
+    done = farandole("worker", "invetory")
+    assert done.returncode == 2
+    assert "invetory" in done.stderr and "inventory" in done.stderr and "mend:" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["worker", "inventory"], ["topics", "plan"], ["audit"]])
+def test_a_missing_broker_is_told_with_its_address_and_what_to_do(command: list[str]) -> None:
+    done = farandole(*command, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert done.returncode in (3, 4)
+    assert "127.0.0.1:1" in done.stderr and "mend:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("command", "shows"), [("agents", "@inventory"), ("tables", "levels")])
+def test_faust_lists_what_is_there(command: str, shows: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "faust", "-A", "agents.inventory", command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert shows in done.stdout
