@@ -31,7 +31,7 @@ setup: $(READY)
 	@:
 
 $(READY): pyproject.toml requirements-dev.lock requirements-uv.lock .ci/setup
-	@.ci/setup >&2
+	@sh .ci/setup >&2
 
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"

@@ -20,14 +20,18 @@ from __future__ import annotations
 import importlib
 import socket
 import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import faust
 from faust.app.base import BootStrategy
 from faust.channels import Channel
+from faust.exceptions import AlreadyConfiguredWarning
 from yarl import URL
 
+from farandole import config
 from farandole import table as tables
 from farandole.errors import ConfigError, FarandoleError
 from farandole.table import RowT, UndoLog
@@ -56,6 +60,8 @@ class _Boot(BootStrategy):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(error.exit_code) from error
         self.enable_kafka = bool(self.app.ordinary_agents)
+        if self.enable_kafka:
+            self.app.use_faust_client()
         for module in filter(None, ["farandole.views", self.app.views]):
             importlib.import_module(module).add_views(self.app)
         return [*super().server(), *engine]
@@ -78,7 +84,11 @@ class App(faust.App):
         options.setdefault("topic_disable_leader", True)
         options.setdefault("worker_redirect_stdouts", False)
         options.setdefault("autodiscover", False)
+        options.setdefault("broker", _broker_urls())
+        options.setdefault("datadir", f".farandole/faust/{id}")
+        Path(options["datadir"]).mkdir(parents=True, exist_ok=True)
         super().__init__(id, **options)
+        self.service_name = id
         self.views, self.flows_package = views, flows
         self.outsides: dict[str, str] = {}
         self.undo_log: UndoLog = []
@@ -106,13 +116,20 @@ class App(faust.App):
     def ordinary_agents(self) -> list[Any]:
         return [agent for agent in self.agents.values() if not isinstance(agent.channel, Inbox)]
 
+    def use_faust_client(self) -> None:
+        """Faust's own Kafka client, for ordinary agents: another consumer group than the engine's."""
+        with warnings.catch_warnings():
+            # Faust warns because the setting has been read; its consumer, which the group is for, is made after this.
+            warnings.simplefilter("ignore", AlreadyConfiguredWarning)
+            self.conf.id = f"{self.engine.processor.group}-side"
+
     def batch_agent(self) -> Any:
         """The one agent of `app.inbox`. ConfigError if there is none, or more."""
         agents = [agent for agent in self.agents.values() if isinstance(agent.channel, Inbox)]
         if len(agents) != 1:
             raise ConfigError(
-                f"{self.conf.id} has {len(agents)} agents of app.inbox, it needs one",
-                where=f"agents/{self.conf.id}.py",
+                f"{self.service_name} has {len(agents)} agents of app.inbox, it needs one",
+                where=f"agents/{self.service_name}.py",
                 mend="@app.agent(app.inbox)\nasync def NAME(batches): async for batch in batches: batch.decide()",
             )
         return agents[0]
@@ -139,7 +156,7 @@ class App(faust.App):
                 probe.bind((self.conf.web_bind, self.conf.web_port))
             except OSError as error:
                 raise ConfigError(
-                    f"the HTTP port of {self.conf.id} cannot be used: {error.strerror}",
+                    f"the HTTP port of {self.service_name} cannot be used: {error.strerror}",
                     where=f"{self.conf.web_bind}:{self.conf.web_port}",
                     mend="choose another with --web-port, or run without HTTP: --without-web",
                 ) from error
@@ -150,6 +167,14 @@ class App(faust.App):
         """
         runtime = importlib.import_module("farandole.runtime")
         return [runtime.EngineService(self, loop=self.loop, beacon=self.beacon)]
+
+
+def _broker_urls() -> list[str]:
+    """The cluster as Faust wants it said; Faust's default where there is none yet, so that decisions can be tested."""
+    try:
+        return [f"kafka://{server.strip()}" for server in config.bootstrap_servers().split(",")]
+    except FarandoleError:
+        return ["kafka://localhost:9092"]
 
 
 def _free_port() -> int:

@@ -23,12 +23,13 @@ Binding = tuple[str, type[Event], Decision]
 
 def bindings_of(app: App, flows: dict[str, Flow]) -> list[Binding]:
     """(flow key, event class, decision) of all that a service hears. FlowError if it hears nothing."""
-    found = [(flow.key, event, decision) for flow in flows.values() for event, decision in flow.of_service(app.conf.id)]
+    service = app.service_name
+    found = [(flow.key, event, decision) for flow in flows.values() for event, decision in flow.of_service(service)]
     if not found:
         raise FlowError(
-            f"no flow binds a decision of {app.conf.id}",
+            f"no flow binds a decision of {app.service_name}",
             where=app.flows_package,
-            mend=f"in flows/: flow.on(SomeEvent, {app.conf.id}.some_decision)",
+            mend=f"in flows/: flow.on(SomeEvent, {app.service_name}.some_decision)",
         )
     return found
 
@@ -75,7 +76,7 @@ def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: s
     needed: set[str] = set()
     for flow in flows.values():
         backwards = {compensation.function for compensation in flow.compensations.values()}
-        for event, decision in flow.of_service(app.conf.id):
+        for event, decision in flow.of_service(app.service_name):
             topic = codec.type_of(event).topic
             (needed if decision.function in backwards or not decision.calls else starts).add(topic)
     return frozenset(namespace + topic for topic in starts - needed)
@@ -105,7 +106,7 @@ def assemble(app: App) -> Assembled:
     flows = load_flows(app.flows_package)
     bindings = bindings_of(app, flows)
     processor = Processor(
-        service=app.conf.id,
+        service=app.service_name,
         tables=[table.local for table in app.rows.values()],
         log=app.undo_log,
         bindings=with_planted_failures(bindings, config.setting("FARANDOLE_FAIL")),

@@ -181,7 +181,9 @@ class KafkaClients:
             raise
 
     def has_history(self, topic: str, partition: int) -> bool:
-        """Whether anything was ever committed to the partition. What a transaction left behind that was aborted is not."""
+        """Whether anything was ever committed to the partition. What a transaction left behind that was aborted is
+        not.
+        """
         end = self.end_offsets([(topic, partition)])
         if end[topic, partition] == 0:
             return False

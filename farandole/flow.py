@@ -147,7 +147,7 @@ def load_flows(package: str = "flows") -> dict[str, Flow]:
 
 def _service_of(function: DecisionFunction, where: str) -> str:
     app = getattr(sys.modules.get(function.__module__), "app", None)
-    service = getattr(getattr(app, "conf", None), "id", None)
+    service = getattr(app, "service_name", None)
     if service is None:
         raise FlowError("the module of a decision has no `app`", where=where, mend='app = App("its service")')
     return str(service)

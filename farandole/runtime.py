@@ -64,7 +64,7 @@ class EngineService(mode.Service):
         self._faust_loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.performer = self.make_performer(self._urls, self._answered)
         self.engine = self._make_engine(self.performer)
-        self._thread = threading.Thread(target=self._run, name=f"engine-{self.app.conf.id}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"engine-{self.app.service_name}", daemon=True)
         self._thread.start()
 
     async def on_stop(self) -> None:
@@ -84,7 +84,7 @@ class EngineService(mode.Service):
         self.processor = self.parts.processor
         self._agent = app.batch_agent()
         self._urls = outside_urls(
-            app.outsides, {env: config.setting(env) for env in app.outsides.values()}, app.conf.id
+            app.outsides, {env: config.setting(env) for env in app.outsides.values()}, app.service_name
         )
         instance, self._lock = claim_instance(self.processor.group, config.home())
         self.clients = KafkaClients(
@@ -113,7 +113,7 @@ class EngineService(mode.Service):
         try:
             self._cycle()
         except BaseException as error:
-            log.critical("%s: the engine ends: %s", self.app.conf.id, error)
+            log.critical("%s: the engine ends: %s", self.app.service_name, error)
             asyncio.run_coroutine_threadsafe(self.crash(error), self._faust_loop)
 
     def _cycle(self) -> None:
@@ -129,7 +129,7 @@ class EngineService(mode.Service):
             except (KafkaException, Inconsistent) as error:
                 pause = RETRY_PAUSES[min(failures, len(RETRY_PAUSES) - 1)]
                 failures += 1
-                log.warning("%s: beginning anew in %.1f s: %s", self.app.conf.id, pause, error)
+                log.warning("%s: beginning anew in %.1f s: %s", self.app.service_name, pause, error)
                 self.engine.abandon()
                 self._halt.wait(pause)
 

@@ -13,7 +13,7 @@ def health_of(app: App) -> dict[str, Any]:
     service = app.engine
     engine = service.engine if service is not None else None
     return {
-        "service": app.conf.id,
+        "service": app.service_name,
         "ready": bool(engine and engine.assigned),
         "partitions": sorted(engine.processor.partitions) if engine else [],
         "parked": sum(len(part.rows) for part in list(engine.processor.parked.table.parts.values())) if engine else 0,

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import events
 import pytest
 from confluent_kafka import Producer
 
+import events
 from farandole.codec import Codec
 from farandole.event import Meta
 from farandole.system import System
@@ -35,7 +35,8 @@ def system(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sys
         codec = Codec.load(running.root / "schemas", events)
         producer = Producer({**kafka.config, "partitioner": "murmur2_random"})
         meta = Meta("test/stock", "delivery-1", "restock/1", "")
-        producer.produce("workers.stock", codec.encode(events.StockReceived(sku="sku-1", quantity=10_000), meta), "sku-1")
+        stock = codec.encode(events.StockReceived(sku="sku-1", quantity=10_000), meta)
+        producer.produce("workers.stock", stock, "sku-1")
         producer.flush(10)
         yield running
 
@@ -87,6 +88,10 @@ def status_of(system: System, order: str, worker: int = 0) -> str:
     return str(said["status"]) if code == 200 else f"HTTP {code}"
 
 
+def wait_until_completed(system: System, order: str, worker: int = 0) -> None:
+    wait_until(lambda: status_of(system, order, worker) == "completed")
+
+
 def partitions(system: System, service: str, worker: int) -> set[int]:
     health = system.health(service, worker)
     return set(health.partitions) if health else set()
@@ -104,7 +109,7 @@ def test_any_worker_answers_for_any_order(system: System) -> None:
     placed = [place(system, f"any-{n}", worker=n % 2) for n in range(12)]
     assert {status for status, _ in placed} == {201}
     for n, (_, said) in enumerate(placed):
-        wait_until(lambda order=said["order"], n=n: status_of(system, order, (n + 1) % 2) == "completed")
+        wait_until_completed(system, said["order"], worker=(n + 1) % 2)
 
 
 def test_the_same_request_is_the_same_order_and_another_body_a_conflict(system: System) -> None:
@@ -148,7 +153,7 @@ def test_an_unknown_order_is_not_found_and_an_ended_one_cannot_be_cancelled(syst
     assert request("GET", url + "o-nobody")[0] == 404
     assert request("POST", url + "o-nobody/cancel")[0] == 404
     _, said = place(system, "ends")
-    wait_until(lambda: status_of(system, said["order"]) == "completed")
+    wait_until_completed(system, said["order"])
     assert request("POST", f"{url}{said['order']}/cancel")[0] == 409
 
 
@@ -157,7 +162,7 @@ def test_a_worker_that_is_told_to_stop_hands_over_at_once(system: System) -> Non
     took = wait_until(lambda: partitions(system, "payment", 0) == set(range(6)), patience=20)
     assert took < 6, "sooner than the session time-out, or nothing was handed over"
     _, said = place(system, "after-handover")
-    wait_until(lambda: status_of(system, said["order"]) == "completed")
+    wait_until_completed(system, said["order"])
     system.restart("payment", 1)
     wait_until(lambda: partitions(system, "payment", 1) != set())
 
@@ -168,7 +173,7 @@ def test_when_a_worker_is_killed_the_other_takes_over_and_every_order_ends(syste
     orders += [place(system, f"killed-{n}")[1]["order"] for n in range(10)]
     wait_until(lambda: partitions(system, "payment", 0) == set(range(6)))
     for order in orders:
-        wait_until(lambda order=order: status_of(system, order) == "completed")
+        wait_until_completed(system, order)
     system.restart("payment", 1)
     wait_until(lambda: partitions(system, "payment", 1) != set())
 
@@ -180,7 +185,7 @@ def test_a_worker_that_wakes_up_after_its_partitions_moved_does_no_harm(system: 
     system.kill("payment", 0, signal.SIGCONT)
     orders += [place(system, f"awake-{n}")[1]["order"] for n in range(10)]
     for order in orders:
-        wait_until(lambda order=order: status_of(system, order) == "completed")
+        wait_until_completed(system, order)
     wait_until(lambda: partitions(system, "payment", 0) | partitions(system, "payment", 1) == set(range(6)))
 
 

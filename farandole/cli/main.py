@@ -61,7 +61,8 @@ def main() -> None:
         cli.main(prog_name="farandole", standalone_mode=False)
     except (click.exceptions.Exit, typer.Exit) as stop:
         sys.exit(stop.exit_code)
-    except (click.ClickException, typer.exceptions.TyperException) as wrong:
+    except (click.ClickException, typer.exceptions.TyperException) as error:
+        wrong: Any = error  # typer brings a click of its own, whose errors have no base in common with click's
         wrong.show()
         sys.exit(wrong.exit_code)
     except (click.Abort, typer.Abort, KeyboardInterrupt):

@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import events
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+import events
 from farandole import config
 from farandole.assembly import assemble
 from farandole.clients import KafkaClients
@@ -47,7 +47,8 @@ class Calls:
 class Rig:
     """Topics of one service in a namespace of its own, and its engine.
 
-    send: write an event as a client or another service would; step: one turn of the engine; read: a topic as an outsider
+    send: write an event as a client or another service would; step: one turn of the engine; read: a topic as an
+          outsider
     """
 
     def __init__(self, service: str, kafka: Any, namespace: str) -> None:
@@ -94,7 +95,9 @@ class Rig:
         return self
 
     def crash(self) -> Rig:
-        """As kill -9 would: nothing is said to Kafka but what it finds out by itself; then a new engine, not yet started."""
+        """As kill -9 would: nothing is said to Kafka but what it finds out by itself; then a new engine, not yet
+        started.
+        """
         clients: Any = self.engine.clients
         clients.consumer.close()
         clients.consumer = None
@@ -134,7 +137,7 @@ class Rig:
         self.send_bytes(kind.topic, self.encode(event, saga, flow), key)
 
     def send_bytes(
-        self, topic: str, value: bytes | None, key: str | bytes | None, headers: list[tuple[str, bytes]] | None = None
+        self, topic: str, value: bytes | None, key: str | bytes | None, headers: list[Any] | None = None
     ) -> None:
         self._producer.produce(self.namespace + topic, value, key, headers=headers or [])
         self._producer.flush(10)
@@ -191,9 +194,9 @@ def read_all(kafka_config: Any, topic: str) -> list[Any]:
         left, found = len(partitions), []
         while left:
             for message in consumer.consume(1000, 1.0):
-                if message.error() is None:
+                if (error := message.error()) is None:
                     found.append(message)
-                elif message.error().code() == KafkaError._PARTITION_EOF:
+                elif error.code() == KafkaError._PARTITION_EOF:
                     left -= 1
         return sorted(found, key=lambda m: (m.partition(), m.offset()))
     finally:

@@ -1,4 +1,6 @@
-"""The command line as people and scripts meet it: help everywhere, and mistakes that say what, where and how to mend."""
+"""The command line as people and scripts meet it: help everywhere, and mistakes that say what, where and how to
+mend.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +47,17 @@ def test_a_bad_flag_is_told_and_not_traced(command: str) -> None:
 def test_an_unknown_service_names_the_known_ones() -> None:
     done = farandole("worker", "invetory")
     assert done.returncode == 2
-    assert "invetory" in done.stderr and "inventory" in done.stderr and "mend:" in done.stderr
+    assert "invetory" in done.stderr
+    assert "inventory" in done.stderr
+    assert "mend:" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["worker", "inventory"], ["topics", "plan"], ["audit"]])
 def test_a_missing_broker_is_told_with_its_address_and_what_to_do(command: list[str]) -> None:
     done = farandole(*command, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert done.returncode in (3, 4)
-    assert "127.0.0.1:1" in done.stderr and "mend:" in done.stderr
+    assert "127.0.0.1:1" in done.stderr
+    assert "mend:" in done.stderr
     assert "Traceback" not in done.stderr
 
 

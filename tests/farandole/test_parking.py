@@ -1,4 +1,6 @@
-"""Dead letters keep order: a saga that cannot go on stops alone, and everything of it waits behind its first dead letter."""
+"""Dead letters keep order: a saga that cannot go on stops alone, and everything of it waits behind its first dead
+letter.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def payment(kafka: Any, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def header(message: Any, name: str) -> str:
-    return dict(message.headers())[name].decode()
+    return str(dict(message.headers())[name].decode())
 
 
 def reasons(rig: Rig) -> list[str]:
@@ -166,7 +168,7 @@ def test_a_secret_never_shows_in_a_dead_letters_explanation(payment: Rig, caplog
     token = "tok_very_secret"
 
     def fail(*_: Any) -> Any:
-        raise ValueError(f"cannot authorise {event!r} with {service.Call!r}")
+        raise ValueError(f"cannot authorise {event!r} with {service.app!r}")
 
     event = InventoryReserved(amount=-1, currency="EUR", card_token=token, ship_to="x", saga="o-1")
     route = payment.processor._routes[payment.namespace + "inventory"]

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from farandole.partitioner import murmur2, partition_of
 

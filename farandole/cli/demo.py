@@ -1,0 +1,152 @@
+"""`farandole demo`: what `make demo` runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from farandole.errors import ConfigError
+
+Report = Callable[[str, int, int], None]
+
+LINE_EVERY = 5.0
+"""Seconds between lines of progress where nobody watches a bar move."""
+
+WAYS = {"http": ("http",), "kafka": ("kafka",), "both": ("http", "kafka")}
+
+
+def command(
+    orders: Annotated[int, typer.Option(help="Orders to place; bad ones come in addition.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="Which orders, and what goes wrong with which.")] = 0,
+    failures: Annotated[bool, typer.Option(help="Whether anything is to go wrong on purpose.")] = True,
+    kill: Annotated[
+        list[str] | None,
+        typer.Option(help="SERVICE@N: kill -9 its worker at N accepted orders and start it again. Repeatable."),
+    ] = None,
+    workers: Annotated[
+        list[str] | None, typer.Option(help="SERVICE=N: so many workers of it instead of one. Repeatable.")
+    ] = None,
+    transport: Annotated[str, typer.Option(help="How orders are placed: http, kafka or both.")] = "both",
+    rate: Annotated[float, typer.Option(help="Orders placed per second.", min=0.1, max=10_000)] = 100.0,
+    timeout: Annotated[float, typer.Option(help="Seconds for the last orders to end.", min=1, max=86_400)] = 120.0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it all running, to look at, until Ctrl-C.")] = False,
+    use_running: Annotated[
+        bool,
+        typer.Option(
+            "--use-running", help="Start nothing: use the system that the environment names (docker compose)."
+        ),
+    ] = False,
+    order_url: Annotated[
+        str | None,
+        typer.Option(help="With --use-running: address of the order service; ORDER_URL, or http://127.0.0.1:6066."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; the audit is under `audit`.")] = False,
+) -> None:
+    """Place orders against a whole system on this machine, break some, audit the end.
+
+    Starts Kafka (or uses the one that runs, or KAFKA_BOOTSTRAP_SERVERS), a payment gateway, a carrier, a mail sink and
+    the five services; everything that it starts it stops. Exit code 0 if every order ended or is parked, as it may,
+    and the audit holds; 130 after Ctrl-C.
+
+    Example: farandole demo --orders 5000 --kill payment@2000
+    """
+    from farandole.demo.mischief import Kill, parse_workers
+    from farandole.demo.run import Options
+
+    if transport not in WAYS:
+        raise ConfigError(f"no such transport: {transport}", where="--transport", mend="http, kafka or both")
+    options = Options(
+        orders=orders,
+        seed=seed,
+        failures=failures,
+        kills=tuple(Kill.parse(text) for text in kill or ()),
+        workers=tuple(parse_workers(text) for text in workers or ()),
+        ways=WAYS[transport],  # type: ignore[arg-type]
+        rate=rate,
+        timeout=timeout,
+        use_running=use_running,
+        order_url=order_url,
+    )
+    ok = _play(options, keep, as_json)
+    raise typer.Exit(0 if ok else 1)
+
+
+def _play(options: Any, keep: bool, as_json: bool) -> bool:
+    from farandole.demo import further
+    from farandole.demo.report import print_outcome
+    from farandole.demo.run import prepared
+
+    signal.signal(signal.SIGTERM, _terminated)
+    with _shown() as progress, prepared(options, progress) as demo:
+        outcome = demo.play(progress)
+        outcome.next_steps = further.next_steps(demo, kept=keep)
+        if keep:
+            progress("it all runs until Ctrl-C", 0, 0)
+            _show(outcome, as_json, print_outcome)
+            _until_interrupted()
+    if not keep:
+        _show(outcome, as_json, print_outcome)
+    return outcome.ok
+
+
+def _show(outcome: Any, as_json: bool, print_outcome: Any) -> None:
+    if as_json:
+        print(json.dumps(outcome.to_dict()), flush=True)
+        return
+    from rich.console import Console
+
+    print_outcome(outcome, Console())
+
+
+def _until_interrupted() -> None:
+    try:
+        while True:
+            time.sleep(3_600)
+    except KeyboardInterrupt:
+        print("stopping", file=sys.stderr)
+
+
+@contextmanager
+def _shown() -> Iterator[Report]:
+    """Progress on standard error: a bar where somebody watches, a line every few seconds where nobody does."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bars.update(bar, description=what, completed=done, total=total or None)
+
+        yield show
+
+
+def _lines() -> Report:
+    """Counts change all the time: where they become lines, one every few seconds will do."""
+    last = ("", 0.0)
+
+    def line(what: str, done: int, total: int) -> None:
+        nonlocal last
+        phase, _, counts = what.partition(": ")
+        if phase != last[0] or (counts and time.monotonic() - last[1] >= LINE_EVERY):
+            last = phase, time.monotonic()
+            print(what, file=sys.stderr, flush=True)
+
+    return line
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends it as Ctrl-C does: everything that was started is stopped."""
+    raise SystemExit(128 + number)
