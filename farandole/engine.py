@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from farandole.agent import AgentSteps, Batch
 from farandole.errors import BrokerError
 from farandole.message import Message
 from farandole.processor import Processor
@@ -89,71 +90,6 @@ class Performer(Protocol):
     def forget(self, partition: int) -> None: ...
 
 
-class Batch:
-    """A batch of messages, as the service's Faust agent gets it."""
-
-    def __init__(self, processor: Processor, messages: list[Message]) -> None:
-        self._processor, self.messages = processor, messages
-        self.decided = False
-
-    def __len__(self) -> int:
-        return len(self.messages)
-
-    def decide(self) -> None:
-        """Take each message to its decision, in order. The effects are committed when the agent asks for more."""
-        if not self.decided:
-            self.decided = True
-            self._processor.process(self.messages)
-
-
-class _NextBatch:
-    """What the agent awaits: control goes back to the engine, which sends the next batch."""
-
-    def __await__(self) -> Any:
-        return (yield self)
-
-
-class Batches:
-    """The stream that the service's agent iterates over."""
-
-    def __aiter__(self) -> Batches:
-        return self
-
-    async def __anext__(self) -> Batch:
-        return await _NextBatch()  # type: ignore[no-any-return]
-
-
-class AgentSteps:
-    """Drives the service's agent, a coroutine, one batch per step, in the engine's thread.
-
-    No event loop, future or task lies between a batch and its decisions; so the agent may await nothing but its
-    batches.
-    """
-
-    def __init__(self, name: str, function: Callable[[Batches], Coroutine[Any, Any, None]]) -> None:
-        self.name, self._function = name, function
-        self._coroutine: Coroutine[Any, Any, None] | None = None
-
-    def step(self, batch: Batch) -> None:
-        if self._coroutine is None:
-            self._coroutine = self._function(Batches())
-            self._send(None)
-        self._send(batch)
-        if not batch.decided:
-            raise RuntimeError(
-                f"agent {self.name} took a batch and did not call batch.decide(): nothing is acknowledged"
-            )
-
-    def _send(self, value: Batch | None) -> None:
-        assert self._coroutine is not None
-        try:
-            awaited = self._coroutine.send(value)
-        except StopIteration:
-            raise RuntimeError(f"agent {self.name} ended: it must go on iterating over its batches") from None
-        if not isinstance(awaited, _NextBatch):
-            raise RuntimeError(f"agent {self.name} awaits {awaited!r}: an agent of app.inbox awaits only its batches")
-
-
 class Engine:
     """The transaction cycle of one service in one worker.
 
@@ -187,6 +123,7 @@ class Engine:
         self._position: dict[tuple[str, int], int] = {}
         self._ahead: dict[tuple[str, int], int] = {}
         self._ahead_since = 0
+        self._taken = 0
         self._read: dict[tuple[str, int], int] = {}
         self._barriers: dict[int, tuple[int, dict[tuple[str, int], int]]] = {}
         self._rebalanced = False
@@ -311,6 +248,7 @@ class Engine:
         for state in (self._position, self._ahead, self._read):
             for where in [w for w in state if w[1] in partitions]:
                 del state[where]
+        self._taken = 0
         self.answers = deque(answer for answer in self.answers if answer.partition not in partitions)
 
     # ---- the producer
@@ -388,7 +326,8 @@ class Engine:
         offsets: list[TopicPartition] = []
         try:
             self._decide(messages, answers, due)
-            if self.processor.silent and not acknowledge:
+            # While a culprit is looked for every batch stands alone, or it would hide among those that caused nothing.
+            if self.processor.silent and not (acknowledge or (self._taken and self._batch < BATCH)):
                 return
             self.processor.seal()
             offsets = self._offsets()
@@ -414,6 +353,7 @@ class Engine:
             for message in messages:
                 self._ahead[message.topic(), message.partition()] = message.offset() + 1
             self._read.update(self._ahead)
+            self._taken += len(messages)
             self.counts["messages"] += len(messages)
         for answer in answers:
             self.processor.answer(*answer)
@@ -470,6 +410,7 @@ class Engine:
         for tp in offsets:
             self._position[tp.topic, tp.partition] = tp.offset
         self._ahead.clear()
+        self._taken = 0
         self._batch = min(BATCH, self._batch * 2)
         for part, key, row in changed:
             if part.table == "calls":
@@ -526,13 +467,13 @@ class Engine:
         for where in self._ahead:
             self._read.pop(where, None)
         self._ahead.clear()
+        self._taken = 0
 
     def _narrow_down(self) -> None:
         """The broker refuses something that this batch publishes: halve the batch until the culprit stands alone."""
         self._too_large = False
-        size = sum(self._ahead[w] - self._position[w] for w in self._ahead)
-        if size > 1:
-            self._batch = max(1, min(self._batch, size) // 2)
+        if self._taken > 1:
+            self._batch = max(1, min(self._batch, self._taken) // 2)
         else:
             self.processor.condemned |= {(t, p, offset - 1) for (t, p), offset in self._ahead.items()}
 

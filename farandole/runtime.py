@@ -20,9 +20,10 @@ import mode
 from confluent_kafka import KafkaException
 
 from farandole import config
+from farandole.agent import AgentSteps
 from farandole.assembly import assemble
 from farandole.clients import KafkaClients
-from farandole.engine import AgentSteps, Answer, Engine, Inconsistent
+from farandole.engine import Answer, Engine, Inconsistent
 from farandole.membership import claim_instance
 from farandole.outside import HttpPerformer, outside_urls
 from farandole.table import Part

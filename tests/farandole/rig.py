@@ -13,9 +13,10 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 import events
 from farandole import config
+from farandole.agent import AgentSteps
 from farandole.assembly import assemble
 from farandole.clients import KafkaClients
-from farandole.engine import AgentSteps, Answer, Engine
+from farandole.engine import Answer, Engine
 from farandole.event import Event, Meta
 from farandole.topics import Topics
 

@@ -22,6 +22,7 @@ from events import (
     ShippingCancelled,
     ShippingDispatched,
 )
+from farandole.agent import AgentSteps
 from farandole.engine import Inconsistent
 from farandole.errors import BrokerError
 from tests.farandole.rig import Rig, received
@@ -198,7 +199,7 @@ class TestTransactions:
             async for _ in batches:
                 pass
 
-        inventory.engine.agent = farandole.engine.AgentSteps("forgetful", forgetful)
+        inventory.engine.agent = AgentSteps("forgetful", forgetful)
         inventory.start()
         inventory.send(received(5), "d-1", RESTOCK)
         with pytest.raises(RuntimeError, match=r"did not call batch\.decide"):
@@ -212,7 +213,7 @@ class TestTransactions:
                 await asyncio.sleep(1)
                 batch.decide()
 
-        inventory.engine.agent = farandole.engine.AgentSteps("sleepy", sleepy)
+        inventory.engine.agent = AgentSteps("sleepy", sleepy)
         inventory.start()
         inventory.send(received(5), "d-1", RESTOCK)
         with pytest.raises(RuntimeError, match=r"awaits only its batches|no running event loop"):

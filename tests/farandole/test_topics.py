@@ -392,6 +392,16 @@ def test_nothing_is_deleted_unless_asked_for_and_never_what_is_not_ours(
     assert partitions(admin, namespace + "2.stock-levels-changelog") == 6
 
 
+def test_an_orphan_is_under_our_namespace_and_called_after_a_service(written: Callable[[str], Path]) -> None:
+    topics = Topics.load(written(GOOD))
+    orphans = ["stock.old", "stock-old-changelog", "order.timers"]
+    others = ["stock", "orders", "order-service", "stock-old", "_schemas", "__consumer_offsets", "x.stock.old"]
+    there = [*orphans, *others, *(f"mine.{name}" for name in orphans + others)]
+    assert list(topicplan.find_orphans(topics, "", there)) == orphans
+    assert list(topicplan.find_orphans(topics, "mine.", there)) == [f"mine.{name}" for name in orphans]
+    assert list(topicplan.find_orphans(topics, "mine", there)) == []
+
+
 def test_without_a_broker_it_is_said_that_there_is_none(
     written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
