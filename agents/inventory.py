@@ -183,7 +183,7 @@ def expire(timer: ReservationExpired) -> InventoryExpiryRequested | Rollback | N
     return None
 
 
-def take_back(cause: PaymentDeclined | PaymentFailed | ShippingFailed | ShippingCancelled) -> Rollback | None:
+def request_releases(cause: PaymentDeclined | PaymentFailed | ShippingFailed | ShippingCancelled) -> Rollback | None:
     """Somebody stopped the order: release what is held for it, or see to it that nothing will be."""
     reservation = reservations.get(cause.saga) or UNHEARD_OF
     assert reservation.phase not in ("committing", "committed"), "behind the point of no return nothing is taken back"

@@ -109,7 +109,7 @@ def _wanted(charge: Charge, answer: AuthoriseAnswered) -> Authorised | PaymentDe
         charges[answer.saga] = Charge(phase="declined")
         return PaymentDeclined(reason=answer.reason)
     charges[answer.saga] = replace(charge, phase="clearing", ship_to="")
-    return PaymentFailed(outcome="unknown", reason=answer.reason), _void(answer.saga)
+    return PaymentFailed(outcome="unknown", reason=answer.reason), _void_call(answer.saga)
 
 
 def _unwanted(charge: Charge, answer: AuthoriseAnswered) -> Authorised | PaymentVoided:
@@ -119,15 +119,15 @@ def _unwanted(charge: Charge, answer: AuthoriseAnswered) -> Authorised | Payment
         return PaymentVoided(outcome="nothing_to_undo")
     if answer.outcome == "accepted":
         charges[answer.saga] = replace(charge, phase="voiding")
-        return _post("authorise", charge), _void(answer.saga)
+        return _post("authorise", charge), _void_call(answer.saga)
     charges[answer.saga] = replace(charge, phase="clearing")
-    return (_void(answer.saga),)
+    return (_void_call(answer.saga),)
 
 
 # ---- take it back
 
 
-def take_back(cause: ShippingFailed | ShippingCancelled) -> Call[VoidAnswered] | PaymentVoided | None:
+def void(cause: ShippingFailed | ShippingCancelled) -> Call[VoidAnswered] | PaymentVoided | None:
     """The order was stopped: void what is authorised, or see to it that nothing will be."""
     charge = charges.get(cause.saga)
     if charge is None or charge.phase == "declined":
@@ -138,7 +138,7 @@ def take_back(cause: ShippingFailed | ShippingCancelled) -> Call[VoidAnswered] |
         return None
     if charge.phase == "authorised":
         charges[cause.saga] = replace(charge, phase="voiding")
-        return _void(cause.saga)
+        return _void_call(cause.saga)
     assert charge.phase not in ("capturing", "captured", "capture_written_off"), "a void after a capture"
     return None
 
@@ -229,7 +229,7 @@ def _void_key(saga: str) -> str:
     return f"{saga}/void"
 
 
-def _void(saga: str) -> Call[VoidAnswered]:
+def _void_call(saga: str) -> Call[VoidAnswered]:
     return Call(
         outside=gateway,
         operation="void",

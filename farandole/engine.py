@@ -372,10 +372,13 @@ class Engine:
     def _produce(self) -> None:
         produce, processor = self._producer.produce, self.processor
         try:
-            for topic, value, key in processor.events:
-                produce(topic, value, key)
-            for record in processor.records:
-                produce(record.topic, record.value, record.key, record.partition, headers=record.headers)
+            for event in processor.events:
+                produce(*event)
+            for topic, value, key, partition, headers in processor.records:
+                if headers:
+                    produce(topic, value, key, partition, headers=headers)
+                else:  # almost always; an empty list of headers costs as much as the rest of the call
+                    produce(topic, value, key, partition)
         except BufferError as error:
             # The queue holds far more than the largest batch; so this is a batch that no queue will ever hold.
             self._too_large = True

@@ -24,7 +24,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +42,7 @@ HOST = "127.0.0.1"
 READY_WITHIN = 90.0
 """Seconds for all workers to own their partitions. On an idle machine it takes five."""
 
-STOPPED_WITHIN = 10.0
+STOPPED_WITHIN = 5.0
 """Seconds for workers to hand over after SIGTERM; then they are killed. It takes one and a half."""
 
 HEALTH_WITHIN = 2.0
@@ -110,7 +110,6 @@ class Worker:
     def spawn(self) -> None:
         """Start it and come back at once. A session of its own: no terminal's Ctrl-C reaches it."""
         command = [sys.executable, "-m", "farandole.cli.main", "worker", self.service]
-        self._told_to_end = False
         self.started = time.monotonic()
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
@@ -122,6 +121,7 @@ class Worker:
                 env=self._environment,
                 start_new_session=True,
             )
+        self._told_to_end = False  # only now: until there is the new process, the end of the old one is no surprise
         self._guard = _guard(self._popen.pid)
 
     def signal(self, number: int) -> None:
@@ -176,7 +176,7 @@ class Worker:
 def _guard(pid: int) -> subprocess.Popen[bytes]:
     """A process that kills the group `pid` when this one is gone, even by kill -9: then its end of the pipe closes."""
     return subprocess.Popen(
-        ["/bin/sh", "-c", f"read _; kill -9 -- -{pid}"],
+        ["/bin/sh", "-c", f"read _; kill -s KILL -- -{pid}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -210,7 +210,7 @@ class System:
         self.root = config.project_root()
         self.topics = Topics.load(self.root / "topics.yaml")
         self.services = tuple(self.topics.services)
-        self._counts = dict.fromkeys(self.services, 1) | _checked(workers or {}, self.services)
+        self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress
         self._client_config = client_config
         self._kafka: EmbeddedKafka | None = None
@@ -383,7 +383,8 @@ class System:
         return [worker for workers in self.workers.values() for worker in workers]
 
 
-def _checked(counts: Mapping[str, int], services: tuple[str, ...]) -> dict[str, int]:
+def checked_counts(counts: Mapping[str, int], services: Iterable[str]) -> dict[str, int]:
+    """Numbers of workers by service; ConfigError if there is no such service, or that is no such number."""
     for service, count in counts.items():
         if service not in services:
             raise ConfigError(f"no such service: {service}", mend=f"one of {', '.join(services)}")

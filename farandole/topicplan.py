@@ -173,7 +173,7 @@ class _Cluster:
                 notes |= _notes(wanted, actual[wanted.topic])
         if brokers == 1 and any(topic.replicas > 1 for topic in topics.topics.values()):
             notes.add("this cluster has one broker, so topics have one replica, not what topics.yaml says")
-        orphans = tuple(sorted(_orphans(topics, namespace, there)))
+        orphans = tuple(sorted(find_orphans(topics, namespace, there)))
         if allow_delete:
             actions += [Delete(name) for name in orphans]
         return Plan(tuple(actions), tuple(refused), orphans, tuple(sorted(notes)))
@@ -333,7 +333,7 @@ def _notes(wanted: Create, actual: _Actual) -> set[str]:
     }
 
 
-def _orphans(topics: Topics, namespace: str, there: Iterable[str]) -> Iterator[str]:
+def find_orphans(topics: Topics, namespace: str, there: Iterable[str]) -> Iterator[str]:
     """Topics that look like a declared service's and are not declared."""
     services = "|".join(re.escape(name) for name in topics.services)
     ours = re.compile(rf"({services})(\..+|-.+-changelog)?")

@@ -51,13 +51,13 @@ order = Flow("order", version=1)
 
 # Placed, and the stock for every line held.
 order.on(PlaceOrder, orders.place)
-order.on(OrderPlaced, inventory.request_holds, compensation=inventory.take_back)
+order.on(OrderPlaced, inventory.request_holds, compensation=inventory.request_releases)
 order.on(StockHoldRequested, inventory.hold, compensation=inventory.release)
 order.on(InventoryLineHeld, inventory.line_held)
 order.on(InventoryLineShort, inventory.line_short)
 
 # The card authorised.
-order.on(InventoryReserved, payment.authorise, compensation=payment.take_back)
+order.on(InventoryReserved, payment.authorise, compensation=payment.void)
 order.on(AuthoriseAnswered, payment.authorise_answered)
 
 # The carrier booked: the point of no return.
@@ -85,15 +85,15 @@ order.on(CancelAnswered, shipping.cancel_answered)
 # Every cause, and who has to take something back because of it.
 order.on(InventoryRejected, orders.stopped_by_shortage)
 order.on(PaymentDeclined, orders.stopped_by_decline)
-order.on(PaymentDeclined, inventory.take_back)
+order.on(PaymentDeclined, inventory.request_releases)
 order.on(PaymentFailed, orders.stopped_by_silence)
-order.on(PaymentFailed, inventory.take_back)
+order.on(PaymentFailed, inventory.request_releases)
 order.on(ShippingFailed, orders.stopped_by_carrier)
-order.on(ShippingFailed, payment.take_back)
-order.on(ShippingFailed, inventory.take_back)
+order.on(ShippingFailed, payment.void)
+order.on(ShippingFailed, inventory.request_releases)
 order.on(ShippingCancelled, orders.stopped_on_request)
-order.on(ShippingCancelled, payment.take_back)
-order.on(ShippingCancelled, inventory.take_back)
+order.on(ShippingCancelled, payment.void)
+order.on(ShippingCancelled, inventory.request_releases)
 
 # Taken back, and confirmed.
 order.on(StockReleaseRequested, inventory.release)

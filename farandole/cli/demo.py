@@ -13,12 +13,15 @@ from typing import Annotated, Any
 
 import typer
 
-from farandole.errors import ConfigError
+from farandole.errors import ConfigError, FarandoleError
 
 Report = Callable[[str, int, int], None]
 
 LINE_EVERY = 5.0
 """Seconds between lines of progress where nobody watches a bar move."""
+
+WIDE = 160
+"""Columns where there is no terminal to ask."""
 
 WAYS = {"http": ("http",), "kafka": ("kafka",), "both": ("http", "kafka")}
 
@@ -75,7 +78,12 @@ def command(
         use_running=use_running,
         order_url=order_url,
     )
-    ok = _play(options, keep, as_json)
+    try:
+        ok = _play(options, keep, as_json)
+    except FarandoleError as error:
+        if as_json:
+            print(json.dumps({"ok": False, "problems": [str(error)], "audit": None}), flush=True)
+        raise
     raise typer.Exit(0 if ok else 1)
 
 
@@ -103,7 +111,7 @@ def _show(outcome: Any, as_json: bool, print_outcome: Any) -> None:
         return
     from rich.console import Console
 
-    print_outcome(outcome, Console())
+    print_outcome(outcome, Console(width=None if sys.stdout.isatty() else WIDE))
 
 
 def _until_interrupted() -> None:

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import events
 from msgspec.structs import replace
 
+import events
 from farandole import Call, Event, Meta, Timer
 from farandole.audit.gateway import Gateway
 from farandole.audit.records import LogRecord, Place, Where

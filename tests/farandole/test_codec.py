@@ -393,6 +393,57 @@ def test_nothing_that_must_not_stand_in_a_place_is_let_through_there(known: Know
     assert tried > 350
 
 
+@pytest.mark.parametrize("place", ["text", "blob"])
+@pytest.mark.parametrize(
+    ("length", "content"),
+    [
+        (b"\1\1", b"x" * 64),
+        *((plaincodec.varint(n), b"x" * (-n - 1)) for n in (-65, -127, -8192, -9000, -(1 << 20))),
+        (b"\x81\x80\x80\0", b""),
+    ],
+    ids=["one byte", "two bytes", "-127", "-8192", "three bytes", "four bytes", "padded"],
+)
+def test_a_negative_length_is_refused_even_if_the_bytes_would_fit(
+    known: Known, place: str, length: bytes, content: bytes
+) -> None:
+    """Whoever forgets the sign finds exactly as many bytes as it looks for."""
+    version = known.version("order.everything")
+    parts = b""
+    for each in version.record.fields:
+        good = b"".join(part for _, part in tokens(each.type, SIMPLE[each.name]))
+        parts += length + content if each.name == place else good
+    with pytest.raises(CodecError, match="negative length"):
+        known.codec.decode(wire(version, parts))
+    with pytest.raises(_Declined):
+        known.quick(version)(wire(version, parts))
+
+
+def test_every_number_up_to_three_bytes_and_every_edge_is_that_of_avro(tmp_path: Path) -> None:
+    numbers = Known(tmp_path, row("a.tables.number", field("wide", "long"), field("narrow", "int")))
+    version, kind = numbers.version("a.tables.number"), numbers.codec.type_named("a.tables.number")
+    edges = {sign * (1 << bit) + off for bit in range(63) for sign in (1, -1) for off in (-2, -1, 0, 1)}
+    for number in {*range(-9000, 9000), *range(-1_100_000, 1_100_000, 97), *edges, (1 << 63) - 1, -(1 << 63)}:
+        small = number if -(1 << 31) <= number < 1 << 31 else number >> 32
+        value = wire(version, plaincodec.varint(number) + plaincodec.varint(small))
+        made = numbers.events.Number(wide=number, narrow=small)
+        assert kind.encode_row(made) == value
+        assert kind.decode_row(value) == made
+        if number in edges:
+            assert numbers.avro_bytes(version, {"wide": number, "narrow": small}) == value
+
+
+def test_an_arrays_block_is_as_long_as_it_says(tmp_path: Path) -> None:
+    lists = Known(tmp_path, row("a.tables.list", field("items", {"type": "array", "items": "string"})))
+    version, kind = lists.version("a.tables.list"), lists.codec.type_named("a.tables.list")
+    for size, right in ((3, False), (4, True), (5, False), (-4, False)):
+        value = wire(version, plaincodec.varint(-2) + plaincodec.varint(size) + b"\2a\2b" + b"\0")
+        if right:
+            assert kind.decode_row(value).items == ("a", "b")
+        else:
+            with pytest.raises(CodecError, match="block of 4 bytes"):
+                kind.decode_row(value)
+
+
 ENDINGS = {each["name"]: each for each in EVERYTHING["fields"][1:]}
 INLINE = {
     "first": field("first", LINE),
@@ -535,7 +586,7 @@ def test_an_absurd_count_costs_no_memory(known: Known, count: int) -> None:
     before = blocks(upto, {each.name: SIMPLE[each.name] for each in upto.fields}, lambda _: 0)
     value = wire(version, before + plaincodec.varint(count) + b"\2" * 50)
     tracemalloc.start()
-    with pytest.raises(CodecError):
+    with pytest.raises(CodecError, match=r"more than there are bytes|beyond long"):
         known.codec.decode(value)
     assert tracemalloc.get_traced_memory()[1] < 200_000
     tracemalloc.stop()
@@ -658,6 +709,8 @@ def test_a_symbol_that_the_reader_lacks_becomes_its_default(tmp_path: Path) -> N
     known = Known(tmp_path, [event("order.placed", field("kind", kind)) for kind in kinds])
     value = known.avro_bytes(known.codec.schemas.versions["order.placed"][0], {"meta": SIMPLE["meta"], "kind": "phone"})
     assert known.codec.decode(value)[1].kind == "web"
+    padded = value[:-1] + bytes((value[-1] | 128, 0))
+    assert known.codec.decode(padded)[1].kind == "web", "by the careful half too"
 
 
 def test_a_damaged_old_version_is_a_codec_error(grown: Known) -> None:

@@ -1,0 +1,1 @@
+"""What the engine costs, beside a loop that has none. `python -m bench --help`, docs/benchmark.md."""

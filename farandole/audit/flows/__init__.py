@@ -1,0 +1,118 @@
+"""What each flow promises, one file per flow: a module of this package with a class `Audit` is found by itself.
+
+A flow's audit folds the events of its sagas, one small object per saga, and judges them when asked to, as often as it
+is asked: judging changes nothing that was folded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgspec
+
+from farandole.audit.books import Account, Charge, Ledger, SkuFigures, Stock
+from farandole.audit.findings import Findings
+from farandole.audit.records import LogRecord
+from farandole.audit.services import Parked, Waiting
+
+OPEN_IDS = 1_000
+"""Open orders that are named; more are counted."""
+
+
+class Saga(msgspec.Struct, gc=False):
+    """What is known of one saga, whatever its flow.
+
+    home: the partition in which its key belongs; since: earliest record time, milliseconds since 1970
+    """
+
+    flow: str
+    home: int
+    since: int
+
+
+@dataclass
+class Books:
+    """What sagas of all flows write to."""
+
+    findings: Findings
+    stock: Stock
+    ledger: Ledger
+
+
+@dataclass
+class OrderFigures:
+    accepted: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    refused: int = 0
+    parked: int = 0
+    open: int = 0
+    unanswered: int = 0
+    older: int = 0
+    open_ids: list[str] = field(default_factory=list)
+    cancelled_by: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Moment:
+    """One judgement of everything that has been folded so far.
+
+    now:      milliseconds since 1970
+    settled:  the system is said to be at rest: nothing is merely late
+    open_for: milliseconds that a saga may take
+    horizon:  sagas that began before are not judged: part of their records is gone (retention); 0: nothing is gone
+    parked, waiting: by saga
+    """
+
+    now: int
+    settled: bool
+    open_for: int
+    horizon: int
+    parked: Mapping[str, Sequence[Parked]]
+    waiting: Mapping[str, Sequence[Waiting]]
+    skus: defaultdict[str, SkuFigures]
+    findings: Findings
+    orders: OrderFigures = field(default_factory=OrderFigures)
+    implied: Counter[Account] = field(default_factory=Counter)
+
+    def is_late(self, since: int) -> bool:
+        return self.settled or self.now - since > self.open_for
+
+
+class FlowAudit:
+    """Base of the flows' audits.
+
+    flow:    the flow's name, without its version
+    clients: event classes that clients publish; everything else has a cause
+    """
+
+    flow: ClassVar[str]
+    clients: ClassVar[frozenset[type[Any]]]
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+
+    def begin(self, flow: str, home: int, since: int) -> Saga:
+        return Saga(flow, home, since)
+
+    def take(self, saga: Any, event: Any, record: LogRecord) -> None:
+        """Fold one event of a saga. Records of different topics come in any order."""
+
+    def judge(self, name: str, saga: Any, moment: Moment) -> None:
+        """Say what is wrong with a saga, and add it to the figures."""
+
+    def charge(self, saga: Any, at_rest: bool) -> Charge | None:
+        """The saga's payment, if it has one, to be compared with the gateway's. at_rest: nothing of it is under way."""
+        return None
+
+
+def flow_audits(books: Books) -> dict[str, FlowAudit]:
+    """Flow name → its audit, of every module of this package that has one."""
+    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
+    audits = (module.Audit(books) for module in modules if hasattr(module, "Audit"))
+    return {audit.flow: audit for audit in audits}

@@ -1,0 +1,52 @@
+"""What the flows hear and publish, topics.yaml, schemas/ and events.py are one system."""
+
+from __future__ import annotations
+
+from farandole import generate, topiccheck
+from farandole.flow import load_flows
+from farandole.schemas import Schemas
+from farandole.topics import Topics
+from tests.flows.world import ROOT
+
+
+def test_topics_yaml_is_what_the_code_hears_and_publishes() -> None:
+    schemas = Schemas.load(ROOT / "schemas")
+    maps = topiccheck.service_maps(load_flows(), schemas)
+    assert topiccheck.check(Topics.load(ROOT / "topics.yaml"), schemas, maps) == []
+
+
+def test_events_py_is_current() -> None:
+    generate.check(ROOT / "schemas", ROOT / "events.py")
+
+
+def test_every_event_that_a_service_publishes_is_heard_or_told_to_the_world() -> None:
+    """A binding that was forgotten would show as an event that nobody hears."""
+    order = load_flows()["order/1"]
+    heard = {event for _, event in order.bindings}
+    published = {event for decision in order.bindings.values() for event in decision.publishes}
+    assert {event.__name__ for event in published - heard} == {
+        "NotificationSent",
+        "PaymentStuck",
+        "Posted",
+        "ShippingCancelRefused",
+    }
+
+
+def test_everything_that_is_heard_comes_from_a_service_a_client_a_call_or_a_timer() -> None:
+    order = load_flows()["order/1"]
+    decisions = order.bindings.values()
+    sources = {event for each in decisions for event in each.publishes | each.calls | each.timers}
+    clients = {event.__name__ for _, event in order.bindings if event not in sources}
+    assert clients == {"PlaceOrder", "CancelOrder", "WriteOff"}
+
+
+def test_every_step_that_can_be_taken_back_names_its_compensation() -> None:
+    order = load_flows()["order/1"]
+    pairs = {step.name: undo.name for step, undo in order.compensations.items()}
+    assert pairs == {
+        "inventory.request_holds": "inventory.request_releases",
+        "inventory.hold": "inventory.release",
+        "payment.authorise": "payment.void",
+    }
+    bound = {decision.name for decision in order.bindings.values()}
+    assert set(pairs.values()) <= bound

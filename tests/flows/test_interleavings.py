@@ -1,0 +1,40 @@
+"""Orders in a world where everything that can happen in another order does, by the thousand.
+
+A seed is a run: `play(SEED)` in a debugger shows what a failing one did.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.flows.invariants import check
+from tests.flows.scenarios import Scenario
+from tests.flows.world import world
+
+RUNS = 4_000
+CAREFUL_RUNS = 250
+
+
+def play(seed: int, careful: bool = False) -> None:
+    with world(careful) as it:
+        scenario = Scenario.draw(it, seed)
+        scenario.play()
+        check(it, dict(scenario.received))
+
+
+def play_all(seeds: range, careful: bool = False) -> None:
+    for seed in seeds:
+        try:
+            play(seed, careful)
+        except Exception as error:
+            error.add_note(f"seed {seed}")
+            raise
+
+
+@pytest.mark.parametrize("first", range(0, RUNS, RUNS // 8))
+def test_whatever_the_order_of_things_every_order_ends_once_and_nothing_is_lost_or_doubled(first: int) -> None:
+    play_all(range(first, first + RUNS // 8))
+
+
+def test_a_decision_made_twice_is_the_same_decision() -> None:
+    play_all(range(RUNS, RUNS + CAREFUL_RUNS), careful=True)
