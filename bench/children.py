@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 
@@ -86,7 +85,11 @@ def running(stage: Stage, namespace: str, module: str, arguments: Iterable[str] 
         child.stop()
 
 
-def end_with_parent(asked: Callable[[str], None] = lambda what: None) -> None:
+def unheard(what: str) -> None:
+    """For a child that is asked nothing."""
+
+
+def end_with_parent(asked: Callable[[str], None] = unheard) -> None:
     """In the child: when the benchmark is gone, so is this process. `asked` gets what the benchmark says before."""
 
     def watch() -> None:

@@ -14,6 +14,7 @@ import io
 import json
 import sys
 import tempfile
+import time
 import timeit
 import types
 from collections.abc import Callable
@@ -120,7 +121,7 @@ def bind(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
 
 
 def microseconds(call: Callable[[], Any]) -> float:
-    timer = timeit.Timer(call)
+    timer = timeit.Timer(call, timer=time.process_time)
     number, taken = timer.autorange()
     number = max(1, int(number * SECONDS / taken))
     return round(min(timer.repeat(ROUNDS, number)) / number * 1e6, 3)

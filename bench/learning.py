@@ -7,6 +7,7 @@ metadata, and a row belongs to the message that its transaction's journal line t
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,12 +30,33 @@ class Written(msgspec.Struct, frozen=True):
     partition: int
 
 
+class Collector(msgspec.Struct, frozen=True):
+    """How Python's garbage collector is set."""
+
+    enabled: bool = True
+    thresholds: tuple[int, int, int] = (700, 10, 10)
+    frozen: bool = False
+
+    @classmethod
+    def here(cls) -> Collector:
+        return cls(gc.isenabled(), gc.get_threshold(), gc.get_freeze_count() > 0)
+
+    def apply(self) -> None:
+        gc.set_threshold(*self.thresholds)
+        if self.frozen:
+            gc.collect()
+            gc.freeze()
+        if not self.enabled:
+            gc.disable()
+
+
 class Note(msgspec.Struct, frozen=True):
     """A line of the file that the worker writes: a subscription, or a committed transaction."""
 
     group: str = ""
     topics: tuple[str, ...] = ()
     written: tuple[Written, ...] = ()
+    collector: Collector = Collector()
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -62,10 +84,14 @@ class Reaction(msgspec.Struct, frozen=True):
 
 
 class Templates(msgspec.Struct, frozen=True):
-    """topics: service → what it hears. reactions: service → schema prefix (hex) → what it writes then."""
+    """topics:    service → what it hears
+    reactions: service → schema prefix (hex) → what it writes then
+    collector: how Farandole's worker had set its garbage collector
+    """
 
     topics: dict[str, list[str]]
     reactions: dict[str, dict[str, Reaction]]
+    collector: Collector = Collector()
 
     def save(self, path: Path) -> None:
         path.write_bytes(msgspec.json.encode(self))
@@ -89,6 +115,8 @@ def prefix_of(output: Output) -> str:
 
 
 def record_transactions(path: Path) -> None:
+    import confluent_kafka
+
     from farandole import clients, engine
 
     engine.BATCH = 1
@@ -99,16 +127,16 @@ def record_transactions(path: Path) -> None:
             out.write(encode(what) + b"\n")
             out.flush()
 
-    class RecordingConsumer(clients.Consumer):  # type: ignore[misc]
-        def __init__(self, config: Mapping[str, Any], **options: Any) -> None:
+    class RecordingConsumer(confluent_kafka.Consumer):
+        def __init__(self, config: dict[str, Any], **options: Any) -> None:
             self.group = str(config["group.id"])
             super().__init__(config, **options)
 
-        def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        def subscribe(self, topics: list[str], **callbacks: Any) -> None:  # type: ignore[override]
             note(Note(group=self.group, topics=tuple(topics)))
             super().subscribe(topics, **callbacks)
 
-    class RecordingProducer(clients.Producer):  # type: ignore[misc]
+    class RecordingProducer(confluent_kafka.Producer):
         def begin_transaction(self) -> None:
             self.written: list[Written] = []
             super().begin_transaction()
@@ -120,16 +148,18 @@ def record_transactions(path: Path) -> None:
             self.written.append(Written(topic, value, text, partition))
             super().produce(topic, value, key, partition, *rest, **options)
 
-        def produce_batch(self, topic: str, messages: list[dict[str, Any]], partition: int = -1, **options: Any) -> int:
+        def produce_batch(  # type: ignore[override]
+            self, topic: str, messages: list[dict[str, Any]], partition: int = -1, **options: Any
+        ) -> int:
             for message in messages:
                 self.produce(topic, message.get("value"), message.get("key"), message.get("partition", partition))
             return len(messages)
 
         def commit_transaction(self, *timeout: float) -> None:
             super().commit_transaction(*timeout)
-            note(Note(written=tuple(self.written)))
+            note(Note(written=tuple(self.written), collector=Collector.here()))
 
-    clients.Consumer, clients.Producer = RecordingConsumer, RecordingProducer
+    vars(clients).update(Consumer=RecordingConsumer, Producer=RecordingProducer)
 
 
 # ---- in the benchmark
@@ -150,13 +180,16 @@ def learn(
     """
     topics: dict[str, list[str]] = {}
     reactions: dict[str, dict[str, Reaction]] = {}
+    collector = Collector()
     for note in notes:
         if note.topics:
             topics[note.group.removeprefix(namespace)] = [topic.removeprefix(namespace) for topic in note.topics]
         elif note.written:
             transaction = _Transaction(note.written, log, codec, namespace, saga)
             transaction.add_to(reactions.setdefault(transaction.service, {}))
-    return Templates(topics, {service: _joined(by_type, codec, causes) for service, by_type in reactions.items()})
+            collector = note.collector
+    both = {service: _joined(by_type, codec, causes) for service, by_type in reactions.items()}
+    return Templates(topics, both, collector)
 
 
 def _joined(by_type: dict[str, Reaction], codec: Codec, causes: Mapping[str, set[str]]) -> dict[str, Reaction]:
@@ -183,7 +216,9 @@ class _Transaction:
         records = [msgspec.structs.replace(each, topic=each.topic.removeprefix(namespace)) for each in written]
         journals = [each for each in records if each.topic.endswith(".journal")]
         self.service = journals[0].topic.removesuffix(".journal")
-        self._lines = {line.partition: codec.decoders[line.value[:5]].decode(line.value) for line in journals if line.value}
+        self._lines = {
+            line.partition: codec.decoders[line.value[:5]].decode(line.value) for line in journals if line.value
+        }
         self._records = [each for each in records if each not in journals]
 
     def add_to(self, reactions: dict[str, Reaction]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 from typing import Self
 
 from confluent_kafka import Consumer, TopicPartition
@@ -54,7 +53,7 @@ class Observer:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._halt.set()
         self._thread.join()
         self._consumer.close()
@@ -65,12 +64,12 @@ class Observer:
             messages = consume(1_000, 0) or consume(1, 0.05)
             now = time.monotonic()
             for message in messages:
-                value = message.value() if message.error() is None else None
-                if value is None:
+                key, value = message.key(), message.value()
+                if message.error() is not None or key is None or value is None:
                     continue
                 if value[:5] == self._completed_prefix:
                     self.endings += 1
-                    self.completed.setdefault(message.key().decode(), now)
+                    self.completed.setdefault(key.decode(), now)
                 elif value[:5] == self._sent_prefix:
                     self.sent += 1
                     self.last = now
@@ -84,7 +83,7 @@ class Observer:
                 before, since = self.sent, time.monotonic()
             if time.monotonic() - since > PATIENCE:
                 raise BenchError(
-                    f"{child.name}: {self.sent} of {sent} orders came to their end, and for {PATIENCE:.0f} s no other:\n"
-                    + child.last_words()
+                    f"{child.name}: {self.sent} of {sent} orders ended, and no other for {PATIENCE:.0f} s:\n"
+                    f"{child.last_words()}"
                 )
             time.sleep(0.005)

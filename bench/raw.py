@@ -3,11 +3,11 @@
     python -m bench.raw TEMPLATES
 
 One process; for each service a thread with a consumer and a transactional producer, made by farandole.clients, so
-that their settings are Farandole's. Of a message it looks at the five bytes that name its schema, and writes what
-Farandole was seen to write for such a message (bench.learning): same topics, keys, sizes and partitions. It decodes
-nothing, keeps no table, could not go on after a crash, and writes no journal. It remembers one thing: of which orders it
-has heard the first of two messages that have to come together. Batches, waits and the order of the transaction's calls
-are the engine's.
+that their settings are Farandole's; the garbage collector is set as in Farandole's worker. Of a message it looks at
+the five bytes that name its schema, and writes what Farandole was seen to write for such a message (bench.learning):
+same topics, keys, sizes and partitions. It decodes nothing, keeps no table, could not go on after a crash, and writes
+no journal. It remembers one thing: of which orders it has heard the first of two messages that have to come together.
+Batches, waits and the order of the transaction's calls are the engine's.
 """
 
 from __future__ import annotations
@@ -200,6 +200,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     end_with_parent()
     templates, halt = Templates.load(Path(sys.argv[1])), threading.Event()
+    templates.collector.apply()
     signal.signal(signal.SIGTERM, lambda *_: halt.set())
     services = [Service(name, templates, config.namespace(), halt) for name in templates.topics]
     threads = [threading.Thread(target=_or_die, args=(service,)) for service in services]

@@ -32,7 +32,9 @@ def every_record(stage: Stage, namespace: str, topics: Iterable[str]) -> Iterato
             "fetch.message.max.bytes": 8_388_608,
         }
     )
-    where = [TopicPartition(namespace + name, p, 0) for name in topics for p in range(stage.topics.topics[name].partitions)]
+    where = [
+        TopicPartition(namespace + name, p, 0) for name in topics for p in range(stage.topics.topics[name].partitions)
+    ]
     consumer.assign(where)
     left = len(where)
     try:

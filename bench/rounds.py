@@ -67,6 +67,7 @@ class Sample:
     paced_broker_cpu: float | None
     latencies: list[float]
     census: Census
+    placed: int
 
 
 @dataclass
@@ -124,9 +125,10 @@ def session(
     placed: orders that went through this namespace before
     """
     partitions = stage.topics.topics[COMMANDS].partitions
-    with running(stage, namespace, module, arguments) as child, Observer(
-        stage.kafka, namespace, partitions, codec
-    ) as observer:
+    with (
+        running(stage, namespace, module, arguments) as child,
+        Observer(stage.kafka, namespace, partitions, codec) as observer,
+    ):
         started = Session(stage, codec, namespace, child, observer, placed)
         started.place(f"first{placed}", 1)
         yield started
@@ -154,6 +156,7 @@ def run(stage: Stage, codec: Codec, side: Side, plan: Plan) -> Sample:
             paced_broker_cpu=paced_broker_cpu,
             latencies=[latencies[order] for order in counted],
             census=found,
+            placed=at_work.placed,
         )
 
 

@@ -1,4 +1,4 @@
-"""Farandole's side: what `farandole worker order inventory payment shipping notification` runs, with calls answered at once.
+"""Farandole's side: what `farandole worker order inventory payment shipping notification` runs, calls answered at once.
 
     python -m bench.worker [--learn FILE | --stages FILE | --profile DIRECTORY] [SERVICE...]
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.children import end_with_parent
+from bench.children import end_with_parent, unheard
 
 SERVICES = ("order", "inventory", "payment", "shipping", "notification")
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path)
     parser.add_argument("services", nargs="*", default=SERVICES)
     options = parser.parse_args()
-    asked: Callable[[str], None] = lambda what: None
+    asked: Callable[[str], None] = unheard
     prepare(options.services)
     if options.learn:
         from bench.learning import record_transactions

@@ -124,8 +124,12 @@ class Door:
         NoOwner: nobody can answer right now.
         """
         partition = await self.partition(saga)
-        if partition in self.app.engine.processor.partitions:
-            return await here(partition)
+        engine = self.app.engine.engine  # None until it has been started
+        if engine is not None and partition in engine.owned:
+            try:
+                return await here(partition)
+            except KeyError:
+                raise NoOwner from None  # it left while the request was under way
         if HOP in request.headers:
             raise NoOwner
         for fresh in (False, True):

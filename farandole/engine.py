@@ -117,6 +117,7 @@ class Engine:
         self.now, self._on_commit, self._pausable = now, committed, pausable
         self.answers: deque[Answer] = deque()
         self.assigned = False
+        self.owned: frozenset[int] = frozenset()
         self.counts = {"messages": 0, "transactions": 0, "aborts": 0, "dead_letters": 0, "events": 0}
         self._producer: Any = None
         self._producer_id = ""
@@ -176,6 +177,7 @@ class Engine:
             waiting = self.processor.calls.table.parts.get(partition)
             for key, call in waiting.rows.items() if waiting else ():
                 self.performer.start(partition, key, call)
+        self.owned = frozenset(partitions)
         self.assigned = True
         log.info("%s owns partitions %s (%d changelog records)", self.processor.group, sorted(partitions), restored)
 
@@ -240,6 +242,8 @@ class Engine:
         again.
         """
         self._rebalanced = True
+        self._paused = False  # what is assigned next is not paused
+        self.owned -= partitions
         self.processor.rollback()
         for partition in partitions:
             self.processor.drop_partition(partition)

@@ -15,7 +15,7 @@ def health_of(app: App) -> dict[str, Any]:
     return {
         "service": app.service_name,
         "ready": bool(engine and engine.assigned),
-        "partitions": sorted(engine.processor.partitions) if engine else [],
+        "partitions": sorted(engine.owned) if engine else [],
         "parked": sum(len(part.rows) for part in list(engine.processor.parked.table.parts.values())) if engine else 0,
         "calls": service.performer.under_way() if engine else 0,
         "stuck_calls": [key for key, _ in service.performer.stuck()][:100] if engine else [],

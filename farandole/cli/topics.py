@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from farandole import config
+from farandole import config, generate
+from farandole.errors import FarandoleError
+from farandole.schemas import Schemas
+from farandole.topiccheck import check, service_maps
 from farandole.topicplan import Configure, Plan
 from farandole.topics import Problem, Topics, read
 
@@ -56,16 +60,26 @@ def validate(as_json: AsJson = False) -> None:
 
 
 def find_problems() -> list[Problem]:
-    """All that is wrong. The code is looked at only when topics.yaml can be understood: it takes a second to import."""
-    root = config.project_root()
+    """All that is wrong. What cannot even be read is one problem, and hides what would come after it."""
+    try:
+        return _find_problems(config.project_root())
+    except FarandoleError as error:
+        return [Problem(error.what, error.where, error.mend)]
+    except (ImportError, SyntaxError) as error:
+        where = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else str(error.path or error.name)
+        mend = "farandole events generate, if events.py is not current; else mend the import"
+        return [Problem(f"the code cannot be imported: {error.msg}", where, mend)]
+
+
+def _find_problems(root: Path) -> list[Problem]:
+    """The code is looked at only when the files agree with themselves: it takes a second to import."""
     declared, problems = read(root / "topics.yaml")
     if problems:
         return problems
-    from farandole.flow import load_flows
-    from farandole.schemas import Schemas
-    from farandole.topiccheck import check, service_maps
-
     schemas = Schemas.load(root / "schemas")
+    generate.check(root / "schemas", root / "events.py")
+    from farandole.flow import load_flows
+
     return check(declared, schemas, service_maps(load_flows(), schemas))
 
 

@@ -23,6 +23,9 @@ Way = Literal["http", "kafka"]
 UNANSWERED_MARK, UNBOOKED_MARK = "o-aaa", "o-bbb"
 """How the ids of orders begin that the gateway or the carrier will not answer: the sandbox's faults choose by key."""
 
+MOST_MARKED: Final = 20
+"""Orders of each of those kinds: an id with a mark is found by trying."""
+
 COMPLETED, REFUSED, PARKED = "completed", "refused", "parked"
 SHORTAGE, DECLINE, NO_ANSWER = "inventory.rejected", "payment.declined", "payment.failed"
 NO_CARRIER, STOPPED = "shipping.failed", "shipping.cancelled"
@@ -61,6 +64,8 @@ class Kinds(StrEnum):
     BROKEN = "broken"
     BAD = "bad"
 
+
+MARKS: Final = {Kinds.UNANSWERED: UNANSWERED_MARK, Kinds.UNBOOKED: UNBOOKED_MARK}
 
 _CANCELLED = frozenset({COMPLETED, STOPPED, *TIMEOUTS})
 
@@ -169,14 +174,18 @@ class _Maker:
         if failures:
             self._repeat(placements)
         rejected = tuple(self._rejected()) if failures and "http" in self._wishes.ways else ()
-        outage = failures and Kinds.UNANSWERED in self._wishes.possible
         return Plan(
             run=self._wishes.run,
             placements=tuple(placements),
             rejected=rejected,
             stock=self._stock(placements),
-            outage_at=int(len(placements) * OUTAGE_AT) if outage else None,
+            outage_at=self._outage_at(kinds),
         )
+
+    def _outage_at(self, kinds: list[Kinds]) -> int | None:
+        if not self._wishes.failures or Kinds.UNANSWERED not in self._wishes.possible:
+            return None
+        return kinds.index(Kinds.EXPIRING) if Kinds.EXPIRING in kinds else int(len(kinds) * OUTAGE_AT)
 
     # ---- which kinds, in which order
 
@@ -187,6 +196,7 @@ class _Maker:
             return [Kinds.PLAIN] * orders
         wrong = [kind for kind in Kinds if kind in possible and kind is not Kinds.PLAIN]
         counts = {kind: self._count(KINDS[kind].share) for kind in wrong}
+        counts |= {kind: min(counts[kind], MOST_MARKED) for kind in MARKS if kind in counts}
         bad = counts.pop(Kinds.BAD, 0)
         # A demo of three orders has no room for all of it: what there is room for comes in the order of the list above.
         wanted: list[Kinds] = [kind for kind, count in counts.items() for _ in range(count)]
@@ -245,11 +255,11 @@ class _Maker:
 
     def _key(self, number: int, kind: Kinds, customer: str) -> tuple[str, str]:
         """Idempotency key and order id, with the mark of its kind and no other's: a mark is one id in four thousand."""
-        mark = {Kinds.UNANSWERED: UNANSWERED_MARK, Kinds.UNBOOKED: UNBOOKED_MARK}.get(kind, "")
+        mark = MARKS.get(kind, "")
         for attempt in range(100_000):
             key = f"{self._wishes.run}/{number}" + (f".{attempt}" if attempt else "")
             order = self._order_id(customer, key)
-            found = next((each for each in (UNANSWERED_MARK, UNBOOKED_MARK) if order.startswith(each)), "")
+            found = next((each for each in MARKS.values() if order.startswith(each)), "")
             if found == mark:
                 return key, order
         raise AssertionError("no order id has this mark: have ids another form now?")

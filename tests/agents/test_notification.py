@@ -52,18 +52,21 @@ def test_an_order_that_ends_twice_is_stopped_here() -> None:
 def test_a_mail_that_was_taken_is_delivered() -> None:
     notification.tell_cancelled(CANCELLED)
     assert answered("accepted") == NotificationSent(template="cancelled", outcome="delivered", reason="")
+    assert notification.mails["o-1"].phase == "delivered"
 
 
 @pytest.mark.parametrize("outcome", ["refused", "unknown"])
 def test_a_mail_that_fails_is_given_up(outcome: Any) -> None:
     notification.tell_completed(COMPLETED)
     assert answered(outcome) == NotificationSent(template="completed", outcome="gave_up", reason="mailbox full")
+    assert notification.mails["o-1"].phase == "gave_up"
 
 
 def test_without_an_address_nothing_is_sent() -> None:
     sent = notification.tell_refused(REFUSED)
     assert isinstance(sent, NotificationSent)
     assert (sent.template, sent.outcome) == ("refused", "gave_up")
+    assert notification.mails["o-1"].phase == "gave_up"
     assert notification.tell_refused(REFUSED) is None
 
 

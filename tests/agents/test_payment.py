@@ -108,6 +108,7 @@ def test_a_deadline_does_not_mean_not_done_so_it_is_voided_without_one() -> None
 class TestAStop:
     def test_before_anything_was_heard_is_confirmed_at_once_and_the_order_refused(self, stop: Any) -> None:
         assert payment.void(stop) == PaymentVoided(outcome="nothing_to_undo")
+        assert payment.charges["o-1"] == Charge(phase="voided")
         assert payment.authorise(RESERVED) is None
         assert payment.void(stop) is None
 
@@ -122,6 +123,7 @@ class TestAStop:
         if outcome == "refused":
             assert said == PaymentVoided(outcome=confirmed)
             assert authorised(outcome) is None
+            assert payment.charges["o-1"] == Charge(phase="voided")
             return
         assert said[-1].operation == "void"
         last = voided()

@@ -176,6 +176,7 @@ def test_the_same_cancellation_of_a_booking_again_changes_nothing(booking: None,
     if asked:
         stop("clock")
     unbooked()
+    assert shipping.shipments["o-1"].phase == ("cancelled" if asked else "failed")
     assert unbooked() is None
 
 

@@ -1,4 +1,4 @@
-"""The demo's own promises, without a system: what is planned, what counts as a failure, what is asked of whoever calls it.
+"""The demo's own promises, without a system: what is planned, what counts as a failure, which flags are refused.
 
 tests/test_order_flow.py runs it for real.
 """

@@ -449,6 +449,24 @@ def test_validate_prints_what_where_and_how_to_mend_it(written: Callable[[str], 
     assert (found["valid"], len(found["problems"])) == (False, 10)
 
 
+def test_whatever_is_wrong_validate_prints_one_object(written: Callable[[str], Path]) -> None:
+    """Broken YAML, no schemas, an events.py of yesterday: each is a problem like any other."""
+    root = written(GOOD).parent
+    (root / "schemas").mkdir()
+    project.load(root / "schemas", *SCHEMAS)
+
+    def problem() -> str:
+        run = command(root, "validate", "--json")
+        assert (run.returncode, run.stderr) == (1, "")
+        return str(json.loads(run.stdout)["problems"][0]["what"])
+
+    assert problem() == "events.py is not what schemas/ say"
+    (root / "schemas" / "ids.json").write_text("{}")
+    assert problem() == "order.placed.1.avsc has no schema id"
+    written("topics: [")
+    assert problem().startswith("it is no YAML")
+
+
 def test_the_verbs_have_exit_codes_and_json_for_scripts(
     written: Callable[[str], Path], kafka: TestKafka, namespace: str
 ) -> None:

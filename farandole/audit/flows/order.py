@@ -7,12 +7,12 @@ because no later record could excuse it (said twice, two endings, another amount
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import events
 from farandole.audit.books import Charge
 from farandole.audit.flows import Books, FlowAudit, Moment
-from farandole.audit.flows.order_facts import ENDINGS, KINDS, AnyOf, any_of
+from farandole.audit.flows.order_facts import ENDINGS, KINDS, Kind
 from farandole.audit.flows.order_rules import charge_of, judge
 from farandole.audit.flows.order_state import (
     ASKED,
@@ -28,8 +28,6 @@ from farandole.audit.flows.order_state import (
     Order,
 )
 from farandole.audit.records import LogRecord
-
-_ENDED: Final = any_of(*ENDINGS)
 
 
 class Audit(FlowAudit):
@@ -64,8 +62,9 @@ class Audit(FlowAudit):
         kind = KINDS.get(cls)
         if kind is not None:
             fact = kind.fact(event)
-            if fact >= 0:
-                self._count(saga, event.saga, kind.name, fact, kind.once.get(fact, ()), record)
+            if saga.facts & kind.once.get(fact, 0):
+                self._again(saga, event, kind, record)
+            saga.facts |= fact
         more = self._more.get(cls)
         if more is not None:
             more(saga, event, record)
@@ -78,15 +77,11 @@ class Audit(FlowAudit):
 
     # ---- facts
 
-    def _count(self, order: Order, saga: str, name: str, fact: int, once: AnyOf, record: LogRecord) -> None:
-        counts = order.counts
-        if once and order.has(once):
-            if once != _ENDED:
-                self._say("published-twice", f"{name} for the second time", saga, record)
-            else:
-                self._say("two-endings", f"{name}, although the order had ended", saga, record)
-        if counts[fact] < 255:
-            counts[fact] += 1
+    def _again(self, order: Order, event: Any, kind: Kind, record: LogRecord) -> None:
+        if kind.name in ENDINGS:
+            self._say("two-endings", f"{kind.name}, although the order had ended", event.saga, record)
+        else:
+            self._say("published-twice", f"{kind.name} for the second time", event.saga, record)
 
     def _say(self, check: str, what: str, saga: str, record: LogRecord) -> None:
         self.books.findings.add(check, what, where=record.where, saga=saga)

@@ -62,42 +62,44 @@ ENDINGS: Final = ("order.completed", "order.cancelled")
 FACTS: Final[tuple[str, ...]] = tuple(
     fact for name, (_, _, values) in _TYPES.items() for fact in ([f"{name}:{value}" for value in values] or [name])
 )
-_INDEX: Final = {fact: number for number, fact in enumerate(FACTS)}
+_BITS: Final = {fact: 1 << number for number, fact in enumerate(FACTS)}
 
-AnyOf = tuple[int, ...]
-"""Places of facts of which one is enough."""
+Facts = int
+"""A set of facts, as bits: an order's whole history is one number, and a rule is a handful of `&`."""
 
 
-def any_of(*names: str) -> AnyOf:
+def any_of(*names: str) -> Facts:
     """The facts with these names, those of all values if none is named."""
-    found = tuple(n for name in names for fact, n in _INDEX.items() if fact == name or fact.startswith(f"{name}:"))
+    found = [bit for name in names for fact, bit in _BITS.items() if fact == name or fact.startswith(f"{name}:")]
     assert len(found) >= len(names), names
-    return found
+    return sum(set(found))
+
+
+def names_of(facts: Facts) -> list[str]:
+    return [fact for fact, bit in _BITS.items() if facts & bit]
 
 
 class Kind(NamedTuple):
     """How an event class becomes a fact.
 
-    fact:  event → place of the fact, -1 if the value is not known here
-    once:  event's fact → places that together may be counted once; empty: as often as it likes
+    fact: event → its fact, 0 if the value is not known here
+    once: fact → those that together may happen once; nothing: as often as it likes
     """
 
     name: str
-    fact: Callable[[Any], int]
-    once: dict[int, AnyOf]
+    fact: Callable[[Any], Facts]
+    once: dict[Facts, Facts]
 
 
 def _kind(name: str, cls: type[Any], field: str, values: tuple[str, ...]) -> Kind:
+    bits = {value: _BITS[f"{name}:{value}"] for value in values} or {"": _BITS[name]}
+    once: dict[Facts, Facts] = {}
+    if name not in ASKED_OFTEN:
+        alike = any_of(*ENDINGS) if name in ENDINGS else any_of(name)
+        once = {bit: bit if name in EACH_ONCE else alike for bit in bits.values()}
     if field:
-        places = {value: _INDEX[f"{name}:{value}"] for value in values}
-        fact: Callable[[Any], int] = lambda event: places.get(getattr(event, field), -1)  # noqa: E731
-    else:
-        place = _INDEX[name]
-        fact = lambda event: place  # noqa: E731
-    alike = any_of(*ENDINGS) if name in ENDINGS else any_of(name)
-    if name in ASKED_OFTEN:
-        return Kind(name, fact, {})
-    return Kind(name, fact, {each: (each,) if name in EACH_ONCE else alike for each in any_of(name)})
+        return Kind(name, lambda event: bits.get(getattr(event, field), 0), once)
+    return Kind(name, lambda event: bits[""], once)
 
 
 KINDS: Final[dict[type[Any], Kind]] = {cls: _kind(name, cls, *rest) for name, (cls, *rest) in _TYPES.items()}  # type: ignore[arg-type]
@@ -116,7 +118,7 @@ class Exclusive(NamedTuple):
     """Facts of which an order has at most one."""
 
     check: str
-    alternatives: tuple[AnyOf, ...]
+    alternatives: tuple[Facts, ...]
 
 
 def _exclusive(*names: str, check: str = "contradiction") -> Exclusive:
@@ -143,8 +145,8 @@ class RestsOn(NamedTuple):
     """A fact, and what it rests on: one of each group."""
 
     check: str
-    fact: AnyOf
-    groups: tuple[AnyOf, ...]
+    fact: Facts
+    groups: tuple[Facts, ...]
 
 
 def _rests(fact: str, *groups: str | tuple[str, ...], check: str = "unfounded") -> RestsOn:
@@ -204,8 +206,8 @@ class Owes(NamedTuple):
     """Once one of `because` is there, one of `owed` has to come, sooner or later."""
 
     check: str
-    because: AnyOf
-    owed: AnyOf
+    because: Facts
+    owed: Facts
 
 
 def _owes(because: tuple[str, ...], owed: tuple[str, ...], check: str = "confirmation-missing") -> Owes:

@@ -15,11 +15,11 @@ from farandole.audit.flows.order_facts import (
     CAUSES,
     ENDINGS,
     EXCLUSIVE,
-    FACTS,
     OWES,
     RESTS_ON,
-    AnyOf,
+    Facts,
     any_of,
+    names_of,
 )
 from farandole.audit.flows.order_state import (
     ASKED,
@@ -54,7 +54,7 @@ _BOOK_ACCEPTED = any_of("shipping.calls.book_answered:accepted")
 _BOOK_UNKNOWN = any_of("shipping.calls.book_answered:unknown")
 _UNBOOKED = any_of("shipping.calls.cancel_answered:accepted")
 _RESERVED, _COMMITTED = any_of("inventory.reserved"), any_of("inventory.committed")
-_POSTED: Final = {memo: any_of(f"payment.ledger.posted:{memo}")[0] for memo in CHART}
+_POSTED: Final = {memo: any_of(f"payment.ledger.posted:{memo}") for memo in CHART}
 
 _LINE_EXCLUSIVE: Final = (
     (HELD, SHORT),
@@ -120,21 +120,20 @@ def _is_open(order: Order) -> bool:
 
 
 def _never(name: str, order: Order, moment: Moment) -> None:
-    findings, counts = moment.findings, order.counts
     for check, alternatives in EXCLUSIVE:
-        there = [_first(order, facts) for facts in alternatives if order.has(facts)]
+        there = [facts for facts in alternatives if order.facts & facts]
         if len(there) > 1:
-            findings.add(check, " and ".join(there), saga=name)
+            moment.findings.add(check, " and ".join(_first(order, facts) for facts in there), saga=name)
     for check, facts, groups in RESTS_ON:
-        if any(counts[fact] for fact in facts):
+        if order.facts & facts:
             for group in groups:
-                if not order.has(group):
-                    what = f"{_first(order, facts)} without {' or '.join(FACTS[fact] for fact in group)}"
-                    findings.add(check, what, saga=name, momentary=True)
+                if not order.facts & group:
+                    what = f"{_first(order, facts)} without {' or '.join(names_of(group))}"
+                    moment.findings.add(check, what, saga=name, momentary=True)
 
 
-def _first(order: Order, facts: AnyOf) -> str:
-    return next(FACTS[fact] for fact in facts if order.counts[fact])
+def _first(order: Order, facts: Facts) -> str:
+    return names_of(order.facts & facts)[0]
 
 
 # ---- what has to be, sooner or later
@@ -150,7 +149,7 @@ def _sooner_or_later(name: str, order: Order, moment: Moment) -> None:
     elif not waits:
         for check, because, owed in OWES:
             if order.has(because) and not order.has(owed):
-                what = f"{_first(order, because)} and none of {', '.join(FACTS[fact] for fact in owed)}"
+                what = f"{_first(order, because)} and none of {', '.join(names_of(owed))}"
                 moment.findings.add(check, what, saga=name, momentary=True)
         for line in order.lines:
             for asked, answers in _LINE_OWES:
@@ -230,17 +229,17 @@ def _rollback(name: str, order: Order, moment: Moment) -> None:
 
 def _still_standing(order: Order) -> list[str]:
     standing = []
-    if not order.has((*_RELEASED_UNDONE, *_RELEASED_NOTHING)):
+    if not order.has(_RELEASED_UNDONE | _RELEASED_NOTHING):
         standing.append("the reservation: no inventory.released")
     standing += [
         f"the hold of line {line.number}: {_words(line)}"
         for line in order.lines
         if line.facts & HELD and not line.facts & UNDONE
     ]
-    if order.has((*_AUTHORISE_ACCEPTED, *_AUTHORISE_UNKNOWN, *_AUTHORISED)):
-        if not order.has((*_VOIDED, *_WRITTEN_OFF_VOID)):
+    if order.has(_AUTHORISE_ACCEPTED | _AUTHORISE_UNKNOWN | _AUTHORISED):
+        if not order.has(_VOIDED | _WRITTEN_OFF_VOID):
             standing.append("the authorisation: neither payment.voided nor written off")
-        elif order.has(_AUTHORISE_ACCEPTED) and not order.has((*_VOIDED_UNDONE, *_WRITTEN_OFF_VOID)):
+        elif order.has(_AUTHORISE_ACCEPTED) and not order.has(_VOIDED_UNDONE | _WRITTEN_OFF_VOID):
             standing.append("the authorisation: payment.voided says that there was none")
     if order.has(_BOOK_ACCEPTED):
         standing.append("the booking: the carrier accepted it")
@@ -272,7 +271,7 @@ def _money(name: str, order: Order, moment: Moment) -> None:
     if order.has(_COMPLETED) and order.written_off != order.has(_WRITTEN_OFF_CAPTURE):
         what = f"order.completed says {'' if order.written_off else 'not '}written off, payment says otherwise"
         moment.findings.add("unfounded", what, saga=name, momentary=True)
-    posted = {memo for memo, fact in _POSTED.items() if order.counts[fact]}
+    posted = {memo for memo, fact in _POSTED.items() if order.facts & fact}
     implied = _implied(order, posted, name in moment.parked)
     if posted != implied:
         what = f"posted: {', '.join(sorted(posted)) or 'nothing'}; implied: {', '.join(sorted(implied)) or 'nothing'}"
@@ -320,6 +319,6 @@ def charge_of(order: Order, at_rest: bool) -> Charge | None:
         currency=order.currency,
         captured=order.has(_CAPTURED),
         cancelled=order.has(_CANCELLED),
-        given_up=order.has((*_WRITTEN_OFF_CAPTURE, *_WRITTEN_OFF_VOID)),
+        given_up=order.has(_WRITTEN_OFF_CAPTURE | _WRITTEN_OFF_VOID),
         under_way=not at_rest and not order.has(_ENDED),
     )

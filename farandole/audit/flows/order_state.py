@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from farandole.audit.flows import Saga
-from farandole.audit.flows.order_facts import FACTS, AnyOf
+from farandole.audit.flows.order_facts import Facts
 
 ASKED, HELD, SHORT, RELEASING, UNDONE, NOTHING, COMMITTING, COMMITTED = (1 << n for n in range(8))
 """What can happen to a line, once each; eight bits, so that the number is one of Python's small ones."""
@@ -38,7 +38,7 @@ class Order(Saga, gc=False):
 
     amount:  that the first event with an amount named; -1: none has been read
     cause:   of order.cancelled; steps: what that event lists, as `hold=inventory.released`
-    counts:  how often each fact was read, up to 255
+    facts:   what has happened to it
     placed:  order.placed was read, so the lines are complete
     """
 
@@ -48,12 +48,12 @@ class Order(Saga, gc=False):
     steps: tuple[str, ...] = ()
     written_off: bool = False
     placed: bool = False
-    counts: bytearray = msgspec.field(default_factory=lambda: bytearray(len(FACTS)))
+    facts: Facts = 0
     lines: list[Line] = msgspec.field(default_factory=list)
 
-    def has(self, facts: AnyOf) -> bool:
-        counts = self.counts
-        return any(counts[fact] for fact in facts)
+    def has(self, facts: Facts) -> bool:
+        """Whether any of these has happened."""
+        return self.facts & facts != 0
 
     def line(self, number: int) -> Line:
         for line in self.lines:
