@@ -91,7 +91,7 @@ class Customers:
         self.intended: dict[str, float] = {}
         """Order → when it was meant to be placed, monotonic clock."""
         self.accepted: set[str] = set()
-        self.answers: Counter[tuple[str, int]] = Counter()
+        self.answers: Counter[tuple[str, str]] = Counter()
         self.surprises: list[str] = []
         self.began = self.ended = 0.0
         self._urls, self._namespace, self._codec, self._seen = itertools.cycle(urls), namespace, codec, seen
@@ -220,7 +220,7 @@ class Customers:
     ) -> Reply:
         """An answer, after as many attempts as it takes. One that is not promised is a surprise."""
         reply = await self._until_answered(method, path, body)
-        self.answers[what, reply.status] += 1
+        self.answers[what, str(reply.status or "none")] += 1
         repeated = {200, 201, 202} if reply.attempts > 1 and what in ("place", "again") else set()
         if reply.status not in PROMISED[what] | repeated | (allowed or set()):
             self._surprise(f"{method} {path} ({what}) was answered with {reply.status}: {str(reply.said)[:200]}")
@@ -229,15 +229,14 @@ class Customers:
     async def _until_answered(self, method: str, path: str, body: bytes | None) -> Reply:
         give_up = time.monotonic() + GIVE_UP_AFTER
         for attempt in itertools.count(1):
-            last: object
             try:
                 async with self._http.request(method, next(self._urls) + path, data=body) as response:
                     if response.status != 503:
                         return Reply(response.status, await response.json(content_type=None), attempt)
-                    last = 503
+                    last = "503"
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 last = f"{type(error).__name__}: {error}"
-            self.answers["without answer", last if isinstance(last, int) else 0] += 1
+            self.answers["without answer", "503" if last == "503" else "none"] += 1
             if time.monotonic() > give_up:
                 return Reply(0, f"nobody answered in {GIVE_UP_AFTER:.0f} s, at last: {last}", attempt)
             await asyncio.sleep(REPEAT_PAUSES[min(attempt, len(REPEAT_PAUSES)) - 1])

@@ -225,13 +225,6 @@ def test_a_bad_flag_is_refused() -> None:
     assert found.stdout == ""
 
 
-def test_no_kafka_is_told_in_a_sentence() -> None:
-    found = bench(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
-    assert (found.returncode, found.stdout) == (3, "")
-    assert "127.0.0.1:1" in found.stderr
-    assert "Traceback" not in found.stderr
-
-
 def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -> None:
     found = bench("--orders", "200", "--paced-seconds", "2", "--rounds", "1", "--json", **kafka.environment)
     assert found.returncode == 0, found.stderr

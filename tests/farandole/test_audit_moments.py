@@ -319,7 +319,7 @@ def test_without_its_whole_history_no_order_is_unknown() -> None:
 
 
 def test_the_report_is_one_json_object_with_the_figures_that_scripts_ask_for() -> None:
-    log, of = told()
+    log, _ = told()
     log.again(log.one(e.MailAnswered))
     found = json.loads(json.dumps(log.audit().to_dict()))
     assert found["ok"] is False
