@@ -20,6 +20,10 @@ SKUS = tuple(f"sku-{number:04}" for number in range(100))
 STOCK = 100_000_000
 
 
+SAGA_BYTES = len(order_id("customer", "key"))
+"""All orders' ids are equally long."""
+
+
 class Placed(NamedTuple):
     """A record for `order.commands`, or `stock`."""
 

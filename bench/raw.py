@@ -26,12 +26,12 @@ from confluent_kafka import TopicPartition
 
 from bench.children import end_with_parent
 from bench.learning import Output, Templates
-from bench.orders import SKUS
+from bench.orders import SAGA_BYTES, SKUS
 from farandole import config
 from farandole.clients import KafkaClients
 from farandole.engine import AHEAD_MS, BATCH, COMMIT_TIMEOUT, IDLE_WAIT
 
-SAGA = slice(5, 5 + 26)
+SAGA = slice(5, 5 + SAGA_BYTES)
 """Where the value of an event that is keyed by sku carries its saga: behind the prefix, over what the body would be."""
 
 PARTITION_MISSING = -1001

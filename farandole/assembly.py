@@ -34,6 +34,12 @@ def bindings_of(app: App, flows: dict[str, Flow]) -> list[Binding]:
     return found
 
 
+def internal_events(flows: dict[str, Flow]) -> set[type[Event]]:
+    """All that decisions publish, in whatever flow. What is heard besides comes from clients."""
+    decisions = [decision for flow in flows.values() for decision in flow.bindings.values()]
+    return {event for decision in decisions for event in decision.publishes | decision.calls | decision.timers}
+
+
 def with_planted_failures(bindings: list[Binding], planted: str) -> list[Binding]:
     """Make chosen decisions raise for chosen sagas: `service.decision@saga`, several with commas. To see what
     parking does.
@@ -113,6 +119,7 @@ def assemble(app: App) -> Assembled:
         codec=codec,
         key_of=Topics.load(root / "topics.yaml").keys(),
         flows=flows,
+        internal=internal_events(flows),
         namespace=namespace,
     )
     return Assembled(processor, pausable_topics(app, flows, codec, namespace))

@@ -39,7 +39,7 @@ class Calls:
                 body=_encoder.encode(call.body),
                 answer=answer.name,
                 meta=meta,
-                deadline=float(call.deadline or 0),
+                deadline=0.0 if call.deadline is None else max(float(call.deadline), 0.001),
             ),
         )
 

@@ -76,6 +76,8 @@ _PRODUCER = {
     # A third less CPU here and several times less on the broker than 0; flush() does not wait for it.
     "linger.ms": 5,
     "batch.num.messages": 10_000,
+    # A dead letter is a record as large as the broker takes, and its headers.
+    "message.max.bytes": 2_097_152,
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 1_048_576,
     "delivery.report.only.error": True,
@@ -145,6 +147,9 @@ class KafkaClients:
                 for producer in pool.map(self.producer, transactional_ids):
                     producer.close()
 
+    def count_partitions(self, topic: str) -> int:
+        return len(self.admin.list_topics(topic, timeout=REQUEST_TIMEOUT).topics[topic].partitions)
+
     def first_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
@@ -162,6 +167,7 @@ class KafkaClients:
                 # A topic that was just created, a leader that just moved: the answer is there in a moment.
                 if error.args[0].code() not in LEADER_MOVES or time.monotonic() > end:
                     raise
+                self._admin = None  # it keeps the old leader's epoch after a broker has restarted
                 time.sleep(0.05)
         return {}
 

@@ -37,11 +37,23 @@ def reason_of(error: Exception | None, value: bytes | None, *, decided: bool) ->
 
 def describe(error: Exception | None) -> str:
     """Type and text, shortened. Events mask their sensitive fields in their repr, so a text made of them does too."""
-    return "" if error is None else f"{type(error).__name__}: {error}"[:MAX_ERROR]
+    text = "" if error is None else f"{type(error).__name__}: {error}"[:MAX_ERROR]
+    return text.encode("utf-8", "replace").decode()
 
 
-def record(queue: str, group: str, message: Message, source: str, reason: str, error: Exception | None) -> Record:
-    """The dead letter: same key, value, headers and partition as the message, its origin and the reason in headers."""
+def record(
+    queue: str,
+    group: str,
+    message: Message,
+    source: str,
+    reason: str,
+    error: Exception | None,
+    with_value: bool = True,
+) -> Record:
+    """The dead letter: same key, value, headers and partition as the message, its origin and the reason in headers.
+
+    with_value: False where not even the letter is taken; then the source's offset is all that leads to the bytes.
+    """
     headers = [
         *(message.headers() or []),
         ("__dlq.errors.topic", source.encode()),
@@ -53,7 +65,9 @@ def record(queue: str, group: str, message: Message, source: str, reason: str, e
         ("__dlq.reason", reason.encode()),
         ("__dlq.timestamp", b"%d" % message.timestamp()[1]),
     ]
-    return Record(queue, message.value(), message.key(), message.partition(), headers)
+    if not with_value:
+        headers = [*headers[len(message.headers() or []) :], ("__dlq.truncated", b"true")]
+    return Record(queue, message.value() if with_value else b"", message.key(), message.partition(), headers)
 
 
 class ParkedSagas:

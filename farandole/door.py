@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from farandole.event import Event, Meta
@@ -28,6 +28,14 @@ OWNERS_FRESH = 1.0
 
 FORWARD_TIMEOUT = 15.0
 """Seconds that a forwarded request may take; above what the owner itself waits."""
+
+_COMMANDS = {
+    "enable.idempotence": True,
+    "partitioner": "murmur2_random",
+    "linger.ms": 1,
+    # To be acknowledged in less time than a client waits for its answer.
+    "message.timeout.ms": 8_000,
+}
 
 HOP = "X-Farandole-Forwarded"
 """Header of a forwarded request: forwarded once, never in a circle."""
@@ -65,7 +73,7 @@ class Door:
 
         def delivered(error: Any, message: Any) -> None:
             if not done.done():
-                done.set_exception(RuntimeError(str(error))) if error else done.set_result(None)
+                done.set_exception(KafkaException(error)) if error else done.set_result(None)
 
         processor = self.app.engine.processor
         kind = processor.codec.type_of(type(command))
@@ -78,13 +86,18 @@ class Door:
         finally:
             self._outstanding -= 1
 
-    async def send_and_wait(self, command: Event, saga: str, flow: str, table: str, timeout: float) -> bool:
+    async def send_and_wait(
+        self, command: Event, saga: str, flow: str, table: str, timeout: float, settled: Callable[[], bool]
+    ) -> bool:
         """Write a command and wait until a commit has changed the saga's row in `table`. False if that takes too long.
+        Nothing is sent if `settled` by then.
 
         For the owner of the saga's partition only: nobody else sees the commit.
         """
         service = self.app.engine
         with service.watch(table, saga) as changed:
+            if settled():  # by another request, between the caller's look and this one
+                return True
             await self.send(command, saga, flow)
             try:
                 await asyncio.wait_for(changed, timeout)
@@ -94,9 +107,7 @@ class Door:
 
     def _commands(self) -> Producer:
         if self._producer is None:
-            self._producer = Producer(
-                {**self.app.engine.broker, "enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 1}
-            )
+            self._producer = Producer({**self.app.engine.broker, **_COMMANDS})
         return self._producer
 
     def _keep_polling(self) -> None:
@@ -112,7 +123,10 @@ class Door:
 
     async def partition(self, saga: str) -> int:
         if not self._partitions:
-            self._partitions = await asyncio.to_thread(self._count_partitions)
+            try:
+                self._partitions = await asyncio.to_thread(self._count_partitions)
+            except KafkaException:
+                raise NoOwner from None
         return partition_of(saga, self._partitions)
 
     async def at_owner(
@@ -137,8 +151,8 @@ class Door:
             if url and url != self.app.address():
                 try:
                     return await self._forward(url, request)
-                except (aiohttp.ClientError, TimeoutError):
-                    continue
+                except (aiohttp.ClientError, TimeoutError, NoOwner):
+                    continue  # the owner that was known is not the owner any more: ask once more who is
         raise NoOwner
 
     async def _forward(self, url: str, request: Any) -> tuple[int, Any]:
@@ -157,7 +171,10 @@ class Door:
     async def _owner(self, partition: int, fresh: bool) -> str | None:
         if fresh or time.monotonic() - self._asked > OWNERS_FRESH:
             self._asked = time.monotonic()
-            self._owners = await asyncio.to_thread(self._ask_owners)
+            try:
+                self._owners = await asyncio.to_thread(self._ask_owners)
+            except KafkaException:
+                raise NoOwner from None
         return self._owners.get(partition)
 
     def _ask_owners(self) -> dict[int, str]:

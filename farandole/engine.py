@@ -16,14 +16,16 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from farandole import timers
 from farandole.agent import AgentSteps, Batch
-from farandole.errors import BrokerError
+from farandole.errors import BrokerError, CodecError
 from farandole.message import Message
 from farandole.processor import Processor
 from farandole.table import Part
@@ -56,6 +58,16 @@ Due = tuple[int, tuple[int, dict[tuple[str, int], int]]]
 """A partition with timers due, until when (ms), and the ends that must have been read before they fire."""
 
 
+REFUSALS = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
+"""Errors of a record that will never be taken, however often it is sent."""
+
+FENCED = frozenset((KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED))
+"""Errors that say: another producer has this transactional id now."""
+
+LARGEST_PAUSE = 2.0
+"""Seconds between tries of a batch that fails again and again; begins with a twentieth of it."""
+
+
 class Answer(NamedTuple):
     """The outcome of an outside call, on its way into the calls topic."""
 
@@ -75,6 +87,7 @@ class Clients(Protocol):
     def producer(self, transactional_id: str) -> Any: ...
     def fence(self, transactional_ids: list[str]) -> None: ...
     def first_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+    def count_partitions(self, topic: str) -> int: ...
     def end_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
     def restore(self, processor: Processor, partitions: set[int]) -> int: ...
     def has_history(self, topic: str, partition: int) -> bool: ...
@@ -112,11 +125,14 @@ class Engine:
         now: Callable[[], int],
         committed: Callable[[list[tuple[Part, str, Any]]], None] = lambda changes: None,
         pausable: frozenset[str] = frozenset(),
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.processor, self.agent, self.clients, self.performer = processor, agent, clients, performer
-        self.now, self._on_commit, self._pausable = now, committed, pausable
+        self.now, self._on_commit, self._pausable, self._sleep = now, committed, pausable, sleep
         self.answers: deque[Answer] = deque()
         self.assigned = False
+        self.busy_since: float | None = None
+        """Monotonic time at which the transaction under way began."""
         self.owned: frozenset[int] = frozenset()
         self.counts = {"messages": 0, "transactions": 0, "aborts": 0, "dead_letters": 0, "events": 0}
         self._producer: Any = None
@@ -124,13 +140,14 @@ class Engine:
         self._position: dict[tuple[str, int], int] = {}
         self._ahead: dict[tuple[str, int], int] = {}
         self._ahead_since = 0
-        self._taken = 0
+        self._taken = self._failures = 0
+        self._committing = False
         self._read: dict[tuple[str, int], int] = {}
         self._barriers: dict[int, tuple[int, dict[tuple[str, int], int]]] = {}
         self._rebalanced = False
         self._paused = False
         self._batch = BATCH
-        self._too_large = False
+        self._refused = False
 
     # ---- lifecycle
 
@@ -150,6 +167,7 @@ class Engine:
         self.clients.close()
         self._drop(set(self.processor.partitions))
         self.answers.clear()
+        self._refused = False
         self.assigned = False
 
     # ---- partitions come and go; only ever inside consume()
@@ -164,6 +182,9 @@ class Engine:
             # Whoever gains a partition fences its old transactional id: a dead worker's hanging transaction would
             # freeze the readers of its partitions until the transaction time-out.
             self.clients.fence([self._transactional_id(p) for p in sorted(partitions) if p != lowest])
+            self.processor.partition_count = self.clients.count_partitions(self.processor.topics[0])
+        else:
+            self._producer = None
         positions = self._stable_positions(consumer, assignment)
         for partition in partitions:
             self.processor.add_partition(partition)
@@ -173,6 +194,9 @@ class Engine:
         for tp in assignment:
             tp.offset = positions[tp.topic, tp.partition]
         consumer.assign(assignment)
+        if assignment:
+            consumer.resume(assignment)  # librdkafka keeps a pause across revoke and assign
+        self._paused = False
         for partition in sorted(partitions):
             waiting = self.processor.calls.table.parts.get(partition)
             for key, call in waiting.rows.items() if waiting else ():
@@ -223,6 +247,9 @@ class Engine:
         for attempt in range(20):
             try:
                 offsets: list[TopicPartition] = consumer.committed(partitions, timeout=5.0)
+                for tp in offsets:
+                    if tp.error is not None:
+                        raise KafkaException(tp.error)
                 return offsets
             except KafkaException as error:
                 if attempt == 19:
@@ -235,6 +262,7 @@ class Engine:
 
     def _lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         log.warning("%s lost partitions %s", self.processor.group, sorted({tp.partition for tp in partitions}))
+        self._producer = None  # somebody else may have fenced it
         self._drop({tp.partition for tp in partitions})
 
     def _drop(self, partitions: set[int]) -> None:
@@ -242,7 +270,6 @@ class Engine:
         again.
         """
         self._rebalanced = True
-        self._paused = False  # what is assigned next is not paused
         self.owned -= partitions
         self.processor.rollback()
         for partition in partitions:
@@ -253,7 +280,10 @@ class Engine:
             for where in [w for w in state if w[1] in partitions]:
                 del state[where]
         self._taken = 0
-        self.answers = deque(answer for answer in self.answers if answer.partition not in partitions)
+        for _ in range(len(self.answers)):  # in place: answers are added by another thread meanwhile
+            answer = self.answers.popleft()
+            if answer.partition not in partitions:
+                self.answers.append(answer)
 
     # ---- the producer
 
@@ -278,6 +308,7 @@ class Engine:
         late = bool(self._ahead) and self.now() - self._ahead_since >= AHEAD_MS
         if messages or self.answers or due or late:
             self._transact(messages, due, acknowledge=late)
+            self.busy_since = None
             return True
         return False
 
@@ -292,7 +323,11 @@ class Engine:
             # A rebalance inside consume() can leave messages of partitions that have just gone in what it returns.
             self._rebalanced = False
             owned = {(tp.topic, tp.partition) for tp in self.clients.consumer.assignment()}
-            messages = [m for m in messages if (m.topic(), m.partition()) in owned]
+            messages = [
+                m
+                for m in messages
+                if (m.topic(), m.partition()) in owned and m.offset() >= self._position[m.topic(), m.partition()]
+            ]
         if messages:
             wrong = [m for m in messages if m.error() is not None]
             if wrong:
@@ -326,12 +361,15 @@ class Engine:
         """Decide, produce, commit. What causes nothing waits for the next transaction, unless it is to be
         acknowledged.
         """
-        answers = [self.answers.popleft() for _ in range(min(len(self.answers), ANSWERS))]
+        # While a culprit is looked for every batch stands alone: no answers, no timers, not even what caused nothing.
+        alone = bool(messages) and self._batch < BATCH
+        answers = [] if alone else [self.answers.popleft() for _ in range(min(len(self.answers), ANSWERS))]
         offsets: list[TopicPartition] = []
+        self._committing = False
+        self.busy_since = time.monotonic()
         try:
-            self._decide(messages, answers, due)
-            # While a culprit is looked for every batch stands alone, or it would hide among those that caused nothing.
-            if self.processor.silent and not (acknowledge or (self._taken and self._batch < BATCH)):
+            self._decide(messages, answers, [] if alone else due)
+            if self.processor.silent and not (acknowledge or alone):
                 return
             self.processor.seal()
             offsets = self._offsets()
@@ -341,8 +379,16 @@ class Engine:
             self._producer.send_offsets_to_transaction(
                 offsets, self.clients.consumer.consumer_group_metadata(), COMMIT_TIMEOUT
             )
+            self._committing = True
             self._producer.commit_transaction(COMMIT_TIMEOUT)
+        except CodecError as error:
+            # A decision wrote a row that its schema cannot hold; no transaction is open yet.
+            log.warning("%s: a batch cannot be written down: %s", self.processor.group, error)
+            self._refused = True
+            self._start_over(answers)
+            return
         except KafkaException as failure:
+            self._refused |= failure.args[0].code() in REFUSALS
             if not self._happened_after_all(failure, offsets):
                 self._start_over(answers)
                 return
@@ -362,8 +408,8 @@ class Engine:
         for answer in answers:
             self.processor.answer(*answer)
         for partition, (until, _) in due:
-            self.processor.fire(partition, until)
-            del self._barriers[partition]
+            if self.processor.fire(partition, until) < timers.AT_ONCE:
+                del self._barriers[partition]
 
     def _offsets(self) -> list[TopicPartition]:
         """The positions to commit: of all that was read, and one of each partition whose tables were written."""
@@ -385,7 +431,7 @@ class Engine:
                     produce(topic, value, key, partition)
         except BufferError as error:
             # The queue holds far more than the largest batch; so this is a batch that no queue will ever hold.
-            self._too_large = True
+            self._refused = True
             raise KafkaException(KafkaError(KafkaError._QUEUE_FULL, str(error), False, False, True)) from error
 
     def _flush(self) -> None:
@@ -399,8 +445,8 @@ class Engine:
 
     def delivery_failed(self, error: Any, message: Any) -> None:
         """The producer's report of a record that could not be delivered; the transaction will abort."""
-        if error is not None and error.code() in (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD):
-            self._too_large = True
+        if error is not None and error.code() in REFUSALS:
+            self._refused = True
 
     def _done(self, offsets: list[TopicPartition]) -> None:
         counts, processor = self.counts, self.processor
@@ -417,7 +463,7 @@ class Engine:
         for tp in offsets:
             self._position[tp.topic, tp.partition] = tp.offset
         self._ahead.clear()
-        self._taken = 0
+        self._taken = self._failures = 0
         self._batch = min(BATCH, self._batch * 2)
         for part, key, row in changed:
             if part.table == "calls":
@@ -439,18 +485,20 @@ class Engine:
         error = failure.args[0]
         self.counts["aborts"] += 1
         log.warning("%s: transaction failed: %s", self.processor.group, error)
-        if error.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
+        if error.code() in FENCED:
             raise Inconsistent(f"{self.processor.group}: another worker has taken over ({error.name()})") from failure
-        if error.txn_requires_abort():
+        if error.txn_requires_abort() or not self._committing:
             try:
                 self._producer.abort_transaction(COMMIT_TIMEOUT)
                 return False
             except KafkaException as worse:
                 log.warning("%s: abort failed: %s", self.processor.group, worse.args[0])
+                if worse.args[0].code() in FENCED:
+                    raise Inconsistent(f"{self.processor.group}: another worker has taken over") from worse
         self._producer = None
         # The same id: init_transactions completes or aborts what the old producer left behind.
         self._producer = self.clients.producer(self._producer_id)
-        if not offsets:
+        if not self._committing:
             return False
         stand = {(tp.topic, tp.partition): tp.offset for tp in self._committed(self.clients.consumer, offsets)}
         moved = [stand[tp.topic, tp.partition] == tp.offset for tp in offsets if self._moves(tp)]
@@ -463,7 +511,11 @@ class Engine:
 
     def _start_over(self, answers: list[Answer]) -> None:
         """The batch did not happen: tables, answers and the consumer go back to where the last commit left them."""
-        if self._too_large:
+        self._failures += 1
+        if self._failures > 1:
+            self._batch = max(1, self._batch // 2)
+            self._sleep(min(LARGEST_PAUSE, LARGEST_PAUSE / 20 * 2**self._failures))
+        if self._refused:
             self._narrow_down()
         self.processor.rollback()
         self.answers.extendleft(reversed(answers))
@@ -478,11 +530,12 @@ class Engine:
 
     def _narrow_down(self) -> None:
         """The broker refuses something that this batch publishes: halve the batch until the culprit stands alone."""
-        self._too_large = False
+        self._refused = False
         if self._taken > 1:
             self._batch = max(1, min(self._batch, self._taken) // 2)
         else:
-            self.processor.condemned |= {(t, p, offset - 1) for (t, p), offset in self._ahead.items()}
+            for (topic, partition), offset in self._ahead.items():
+                self.processor.condemn(topic, partition, offset - 1)
 
     # ---- timers
 
@@ -510,6 +563,8 @@ class Engine:
     # ---- back-pressure
 
     def _pause_or_resume(self) -> None:
+        if not self.owned:
+            return
         under_way = self.performer.under_way()
         if not self._paused and under_way > CALLS_AT_ONCE:
             self._paused = True

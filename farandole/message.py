@@ -48,6 +48,12 @@ class WrongKey(Undecidable):
     reason = "wrong-key"
 
 
+class WrongPartition(Undecidable):
+    """A client's record that lies where its key does not belong: its saga would never meet its answers."""
+
+    reason = "wrong-partition"
+
+
 class TooLarge(Undecidable):
     """An effect that the broker would refuse: its cause is parked, or the batch would abort for ever."""
 

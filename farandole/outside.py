@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from events import FarandoleCall
 from farandole.engine import Answer
@@ -38,6 +39,9 @@ STUCK_AFTER = 60.0
 RETRIED = {408, 425, 429}
 """4xx that say "not now" and not "no"."""
 
+MAX_ANSWER = 64 * 1024
+"""Bytes of an answer that are read."""
+
 MAX_REFERENCE = 1_000
 """Characters of a reference or reason that are kept."""
 
@@ -54,6 +58,20 @@ def outside_urls(outsides: Mapping[str, str], environ: Mapping[str, str], servic
     return {name: environ[env].rstrip("/") for name, env in outsides.items()}
 
 
+class _Performance:
+    """One call under way. Forgetting and starting a key again makes a new one, so neither can undo the other."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.cancelled = False
+        self.since = 0.0
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+
 class HttpPerformer:
     """Performs calls on an asyncio loop; the engine's thread starts and stops them.
 
@@ -67,50 +85,46 @@ class HttpPerformer:
         self._loop = asyncio.get_running_loop()
         self._slots = {name: asyncio.Semaphore(CONNECTIONS) for name in urls}
         self._session: aiohttp.ClientSession | None = None
-        self._tasks: dict[tuple[int, str], asyncio.Task[None] | None] = {}
-        self.since: dict[tuple[int, str], float] = {}
+        self._tasks: dict[tuple[int, str], _Performance] = {}
 
     # ---- called from the engine's thread
 
     def start(self, partition: int, key: str, call: FarandoleCall) -> None:
         if (partition, key) not in self._tasks:
-            self._tasks[partition, key] = None
-            self._loop.call_soon_threadsafe(self._begin, partition, key, call)
+            performance = self._tasks[partition, key] = _Performance()
+            self._loop.call_soon_threadsafe(self._begin, performance, partition, key, call)
 
     def stop(self, partition: int, key: str) -> None:
-        if (partition, key) in self._tasks:
-            self._loop.call_soon_threadsafe(self._cancel, partition, key)
+        performance = self._tasks.pop((partition, key), None)
+        if performance is not None:
+            self._loop.call_soon_threadsafe(performance.cancel)
 
     def forget(self, partition: int) -> None:
         for where in [where for where in list(self._tasks) if where[0] == partition]:
-            self._loop.call_soon_threadsafe(self._cancel, *where)
+            self.stop(*where)
 
     def under_way(self) -> int:
         return len(self._tasks)
 
     # ---- on the loop
 
-    def _begin(self, partition: int, key: str, call: FarandoleCall) -> None:
-        if self._tasks.get((partition, key), False) is None:
-            self.since[partition, key] = self._loop.time()
-            self._tasks[partition, key] = self._loop.create_task(self._perform(partition, key, call))
-
-    def _cancel(self, partition: int, key: str) -> None:
-        self.since.pop((partition, key), None)
-        task = self._tasks.pop((partition, key), None)
-        if task is not None and not task.done():
-            task.cancel()
+    def _begin(self, performance: _Performance, partition: int, key: str, call: FarandoleCall) -> None:
+        if not performance.cancelled:
+            performance.since = self._loop.time()
+            performance.task = self._loop.create_task(self._perform(partition, key, call))
 
     async def close(self) -> None:
-        for where in list(self._tasks):
-            self._cancel(*where)
+        for performance in list(self._tasks.values()):
+            performance.cancel()
+        self._tasks.clear()
         if self._session is not None:
             await self._session.close()
 
     def stuck(self) -> list[tuple[str, float]]:
         """Idempotency keys and seconds of the calls that have waited longer than STUCK_AFTER."""
         now = self._loop.time()
-        return [(key, now - since) for (_, key), since in list(self.since.items()) if now - since > STUCK_AFTER]
+        waits = [(key, now - each.since) for (_, key), each in list(self._tasks.items()) if each.since]
+        return [(key, seconds) for key, seconds in waits if seconds > STUCK_AFTER]
 
     async def _perform(self, partition: int, key: str, call: FarandoleCall) -> None:
         end = self._loop.time() + call.deadline if call.deadline else None
@@ -131,23 +145,24 @@ class HttpPerformer:
         self._answered(Answer(partition, key, *outcome))
 
     async def _attempt(self, key: str, call: FarandoleCall, timeout: float) -> tuple[str, str, str] | None:
-        """(outcome, reference, reason), or None: ask again."""
+        """(outcome, reference, reason), or None: ask again. A redirect is no answer: following it would ask a page."""
         try:
             async with self._client().post(
                 f"{self._urls[call.outside]}/{call.operation}",
                 data=call.body,
                 headers={"Idempotency-Key": key, "Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=timeout),
+                allow_redirects=False,
             ) as response:
-                if response.status >= 500 or response.status in RETRIED:
+                if response.status // 100 not in (2, 4) or response.status in RETRIED:
                     return None
-                answer = await response.json(content_type=None)
-                said = answer if isinstance(answer, dict) else {}
+                said = _read_answer(await response.content.read(MAX_ANSWER))
                 if response.status < 300:
                     return "accepted", _text(said.get("reference")), _text(said.get("outcome"))
                 return "refused", "", _text(said.get("reason")) or f"HTTP {response.status}"
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            log.debug("%s/%s %s: %s", call.outside, call.operation, key, error)
+        except Exception as error:
+            # Whatever it was, there is no answer; giving up here would leave the saga waiting for ever.
+            log.info("%s/%s %s: no answer: %s: %s", call.outside, call.operation, key, type(error).__name__, error)
             return None
 
     def _client(self) -> aiohttp.ClientSession:
@@ -156,5 +171,15 @@ class HttpPerformer:
         return self._session
 
 
+def _read_answer(body: bytes) -> dict[str, Any]:
+    """The JSON object that an answer holds; empty if it holds none, for the status says the outcome."""
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)[:MAX_REFERENCE]
+    """What may be written into a record: short, and Unicode that can be encoded."""
+    return "" if value is None else str(value)[:MAX_REFERENCE].encode("utf-8", "replace").decode()

@@ -25,7 +25,8 @@ from farandole.codec import Codec, EventType
 from farandole.errors import CodecError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
 from farandole.flow import Decision
-from farandole.message import Message, Record, TooLarge, UnknownFlow, WrongKey
+from farandole.message import Message, Record, TooLarge, UnknownFlow, WrongKey, WrongPartition
+from farandole.partitioner import partition_of
 from farandole.table import Part, Partitioned, UndoLog, changes, undo
 
 
@@ -62,6 +63,8 @@ class Processor:
         bindings:  (flow key, event class, decision) of all that the service hears
         codec:     reads and writes the events
         key_of:    topic → name of the field that is its key (`saga` or another)
+        flows:     keys of all flows there are
+        internal:  event classes that decisions publish; what else is heard comes from clients
         namespace: prefix of every topic
     """
 
@@ -74,10 +77,12 @@ class Processor:
         codec: Codec,
         key_of: dict[str, str],
         flows: Iterable[str],
+        internal: Iterable[type[Event]] = (),
         namespace: str = "",
     ) -> None:
         self.service, self.log, self.codec, self.namespace = service, log, codec, namespace
         self.group = namespace + service
+        self._external = frozenset(event for _, event, _ in bindings) - frozenset(internal)
         self._flows = {flow.encode() for flow in flows}
         self._key_of = key_of
         self.parked = deadletters.ParkedSagas(log)
@@ -97,7 +102,8 @@ class Processor:
         self._routes: dict[str, dict[bytes, _Route | None]] = {}
         self._build_routes(bindings)
         self.partitions: set[int] = set()
-        self.condemned: set[tuple[str, int, int]] = set()
+        self.partition_count = 0
+        self._condemned: dict[tuple[str, int, int], int] = {}
         self._reset()
 
     # ---- what is known beforehand
@@ -173,7 +179,8 @@ class Processor:
         source = b""
         log, outs, append = self.log, self._outs, self.events.append
         parked: dict[str, Any] = {}
-        condemned = self.condemned
+        condemned = self._condemned
+        external = self._external if self.partition_count else None
         for message in messages:
             if message.topic() != topic or message.partition() != partition:
                 self._took(topic, partition, first, last)
@@ -202,8 +209,12 @@ class Processor:
                 if parked and saga in parked:
                     self._park(message, saga, None)
                     continue
+                if external is not None and type(event) in external:
+                    saga = None
+                    self._check_partition(message)
+                    saga = event.saga
                 if condemned and (topic, partition, last) in condemned:
-                    raise TooLarge("the broker refused what this message causes")
+                    raise TooLarge("the broker refuses what this message causes")
                 decide, takes_time = found
                 effects = decide(event, message.timestamp()[1]) if takes_time else decide(event)
                 if effects is None:
@@ -274,12 +285,31 @@ class Processor:
         """Into the dead letter queue; error None: the saga is parked already and this follows."""
         source = message.topic()[len(self.namespace) :]
         reason = deadletters.reason_of(error, message.value(), decided=saga is not None)
-        if saga is None and not isinstance(error, WrongKey):
+        if saga is None and not isinstance(error, (WrongKey, WrongPartition)):
             saga = self._saga_of(message)
-        self.records.append(deadletters.record(self._dlq, self.group, message, source, reason, error))
+        strikes = self._condemned.get((message.topic(), message.partition(), message.offset()), 0)
+        letter = deadletters.record(self._dlq, self.group, message, source, reason, error, with_value=strikes < 2)
+        self.records.append(letter)
         self.dead.append((reason, source, saga, error))
         if saga is not None:
             self.parked.add(saga, reason, error, source, message.offset(), message.timestamp()[1])
+
+    def _check_partition(self, message: Message) -> None:
+        """Clients choose their partitioner; a saga that begins on a wrong partition never meets its answers."""
+        key = message.key()
+        expected = partition_of(key.decode() if key else "", self.partition_count)
+        if message.partition() != expected:
+            raise WrongPartition(
+                f"its key belongs in partition {expected}; produce with the murmur2 partitioner "
+                "(librdkafka: partitioner=murmur2_random)"
+            )
+
+    def condemn(self, topic: str, partition: int, offset: int) -> None:
+        """The broker refuses what this message causes: it will be a dead letter, and without its bytes if not even that
+        is taken.
+        """
+        where = (topic, partition, offset)
+        self._condemned[where] = self._condemned.get(where, 0) + 1
 
     def _saga_of(self, message: Message) -> str | None:
         """The saga of a message whose body is unreadable, if its metadata is not and agrees with its key."""

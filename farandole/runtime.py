@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,12 @@ log = logging.getLogger(__name__)
 
 RETRY_PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds before an engine that lost its broker begins anew; the last one repeats."""
+
+WELL_AFTER = 30.0
+"""Seconds without a failure after which the next one counts as the first."""
+
+HANGS_AFTER = 180.0
+"""Seconds after which a transaction hangs: longer than all its time-outs together."""
 
 STOP_TIMEOUT = 30.0
 """Seconds that a stopping worker gives the batch under way."""
@@ -67,6 +74,7 @@ class EngineService(mode.Service):
         self.engine = self._make_engine(self.performer)
         self._thread = threading.Thread(target=self._run, name=f"engine-{self.app.service_name}", daemon=True)
         self._thread.start()
+        self.add_future(self._watch())
 
     async def on_stop(self) -> None:
         self._halt.set()
@@ -108,6 +116,17 @@ class EngineService(mode.Service):
             pausable=self.parts.pausable,
         )
 
+    async def _watch(self) -> None:
+        """End the process when a transaction hangs: librdkafka has been seen not to return after a broker's restart,
+        whatever its time-outs. Whoever supervises the worker starts it again, and it begins anew from what Kafka has.
+        """
+        while not self._halt.is_set():
+            await asyncio.sleep(1.0)
+            since = self.engine.busy_since if self.engine is not None else None
+            if since is not None and time.monotonic() - since > HANGS_AFTER:
+                log.critical("%s: a transaction hangs for %.0f s: ending", self.app.service_name, HANGS_AFTER)
+                os._exit(70)
+
     # ---- the engine's thread
 
     def _run(self) -> None:
@@ -122,10 +141,12 @@ class EngineService(mode.Service):
         failures = 0
         while not self._halt.is_set():
             try:
+                opened = time.monotonic()
                 self.engine.open()
                 while not self._halt.is_set():
                     self.engine.step()
-                    failures = 0 if self.engine.assigned else failures
+                    if failures and time.monotonic() - opened > WELL_AFTER:
+                        failures = 0
                 self.engine.close()
             except (KafkaException, Inconsistent) as error:
                 pause = RETRY_PAUSES[min(failures, len(RETRY_PAUSES) - 1)]

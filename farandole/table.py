@@ -155,11 +155,12 @@ class Table(faust.Table[str, RowT], Generic[RowT]):
 def undo(log: UndoLog, mark: int = 0) -> None:
     """Take back every write since the log had length `mark`, last first."""
     while len(log) > mark:
-        part, key, before = log.pop()
+        part, key, before = log[-1]
         if before is MISSING:
             part.rows.pop(key, None)
         else:
             part.rows[key] = before
+        log.pop()  # after the row is back: `Table.committed` on another thread looks into the log
 
 
 def changes(log: UndoLog) -> Iterator[tuple[Part, str, Any]]:

@@ -24,7 +24,6 @@ import pytest
 import yaml
 
 from farandole.cli.worker import known_services
-from farandole.clients import SESSION_TIMEOUT_MS
 from farandole.kafka import jars
 from farandole.sandbox import ENVIRONMENT, SYSTEMS
 
@@ -393,21 +392,6 @@ def test_a_worker_that_dies_comes_back(running: Running) -> None:
     docker("exec", container, "sh", "-c", "kill -9 -1")
     eventually(lambda: _state(container)["RestartCount"] == 1, "Docker starts it again")
     eventually(lambda: len(_partitions(container)) == 6, "it has its partitions back")
-
-
-def test_a_restart_of_kafka_is_survived_without_a_restart_of_the_agents(running: Running) -> None:
-    running.compose("restart", "kafka")
-    running.compose("up", "--detach", "--wait", "--no-recreate", "kafka")
-    before = [_state(container)["RestartCount"] for agent in AGENTS for container in running.containers(agent)]
-    demo = ("farandole", "demo", "--use-running", "--no-failures", "--orders", "20", "--json")
-
-    def goes_on() -> bool:
-        return all(len(_partitions(container)) == 6 for agent in AGENTS for container in running.containers(agent))
-
-    time.sleep(SESSION_TIMEOUT_MS / 1000)  # until then the workers may still believe that nothing has happened
-    eventually(goes_on, "every agent has its partitions again")
-    assert json.loads(running.inside("order", *demo))["problems"] == []
-    assert before == [_state(container)["RestartCount"] for agent in AGENTS for container in running.containers(agent)]
 
 
 def _state(container: str) -> dict[str, Any]:

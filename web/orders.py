@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from confluent_kafka import KafkaException
 from faust.web import View
 
 from agents import order as service
@@ -97,7 +98,14 @@ class Orders:
         async def here(partition: int) -> Reply:
             known = self._row(partition, order_id)
             if known is None:
-                await self._door.send_and_wait(command, order_id, FLOW, table="orders", timeout=DECIDED_WITHIN)
+                await self._door.send_and_wait(
+                    command,
+                    order_id,
+                    FLOW,
+                    table="orders",
+                    timeout=DECIDED_WITHIN,
+                    settled=lambda: self._row(partition, order_id) is not None,
+                )
             row = self._row(partition, order_id)
             if row is None:
                 return 202, {"order": order_id, "status": "accepted"}
@@ -140,7 +148,7 @@ def add_views(app: Any) -> None:
             status, said = await answer
         except CodecError as error:
             return web.json({"problems": [error.what]}, status=422)
-        except NoOwner:
+        except (NoOwner, KafkaException):
             headers = {"Retry-After": "1"}
             return web.json({"problems": ["the order's partition is being handed over"]}, status=503, headers=headers)
         return web.json(said, status=status)

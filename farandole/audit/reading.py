@@ -27,7 +27,7 @@ Offsets = Mapping[Place, int]
 Progress = Callable[[str, int, int], None]
 """What is done, how much of it, of how much; 0 when that is not known."""
 
-BATCH: Final = 10_000
+BATCH: Final = 5_000
 """Messages taken from librdkafka at once."""
 
 ANSWER_SECONDS: Final = 30.0
@@ -45,10 +45,11 @@ _SETTINGS: Final = {
     # Records that retention deletes while they are being read must not be missed in silence.
     "auto.offset.reset": "error",
     "fetch.wait.max.ms": 100,
-    "fetch.message.max.bytes": 4_194_304,
-    # What waits in memory, for all partitions together.
+    # What waits in memory for all partitions together; larger answers only make the reader larger, not quicker.
+    "fetch.message.max.bytes": 262_144,
+    "fetch.max.bytes": 8_388_608,
     "queued.min.messages": 200_000,
-    "queued.max.messages.kbytes": 131_072,
+    "queued.max.messages.kbytes": 32_768,
     "check.crcs": True,
 }
 

@@ -21,8 +21,8 @@ from confluent_kafka.admin import AdminClient
 
 from farandole import config
 
-KEPT: Final = 3
-"""Runs whose topics are kept, the newest. Each has some 250 partitions, and a small broker holds them all in memory."""
+KEPT: Final = 2
+"""Runs whose topics are kept: the new one and the last. A broker opens the 240 partitions of each when it starts."""
 
 DELETED_WITHIN: Final = 30.0
 

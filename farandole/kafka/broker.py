@@ -102,6 +102,8 @@ def settings(me: Address, cluster: Sequence[Address], data: Path) -> dict[str, s
         # than this either: until then its controller takes it for its own living double.
         "broker.heartbeat.interval.ms": "250",
         "broker.session.timeout.ms": "4000",
+        # What is deleted waits a minute by default, and a broker that is stopped before keeps it: it would pile up.
+        "log.segment.delete.delay.ms": "1000",
         # The default takes 128 MB, half of the heap, for a compaction map.
         "log.cleaner.dedupe.buffer.size": "16777216",
         # Indexes are preallocated, two per partition; 2 MB serve a segment of 1 GB.

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 import farandole.engine
+import farandole.timers
 from events import (
     AuthoriseAnswered,
     InventoryReserved,
@@ -80,7 +81,7 @@ class TestTransactions:
         inventory.start()
         inventory.send(received(5), "d-1", RESTOCK)
         with monkeypatch.context() as planted:
-            planted.setattr(inventory.engine, "_offsets", abortable)
+            planted.setattr(inventory.engine, "_flush", abortable)
             inventory.step_until(lambda: inventory.engine.counts["aborts"] > 0)
         assert inventory.live_rows("levels") == {}
         inventory.settle(0)
@@ -116,16 +117,29 @@ class TestTransactions:
         inventory.send(received(6), "d-2", RESTOCK)
         inventory.step_until(lambda: inventory.live_rows("levels")["sku-1"].available == 11)
 
-    def test_a_fenced_worker_does_not_fence_back(self, inventory: Rig) -> None:
+    @pytest.mark.parametrize("stage", ["_produce", "_flush", "_offsets"])
+    def test_a_worker_that_is_fenced_at_any_stage_does_not_fence_back(
+        self, inventory: Rig, monkeypatch: pytest.MonkeyPatch, stage: str
+    ) -> None:
         inventory.start()
+        clients: Any = inventory.engine.clients
+        proper = getattr(inventory.engine, stage)
+        usurpers: list[Any] = []
+
+        def usurp(*arguments: Any) -> Any:
+            if not usurpers:
+                usurpers.append(clients.producer(inventory.engine._producer_id))
+            return proper(*arguments)
+
+        monkeypatch.setattr(inventory.engine, stage, usurp)
         inventory.send(received(5), "d-1", RESTOCK)
-        usurper: Any = inventory.engine.clients
-        other = usurper.producer(inventory.engine._producer_id)
         with pytest.raises(Inconsistent, match="taken over"):
             inventory.step_until(lambda: False)
+        [other] = usurpers
         other.begin_transaction()
         other.produce(inventory.namespace + "inventory.journal", b"")
-        other.abort_transaction(10)
+        other.flush(10)
+        other.abort_transaction(10)  # it would fail if it had been fenced in turn
         inventory.engine.abandon()
         inventory.start()
         inventory.step_until(lambda: bool(inventory.live_rows("levels")))
@@ -296,6 +310,29 @@ class TestTimers:
         inventory.step_until(lambda: phase(inventory, "o-1") == "committed")
         assert inventory.events("inventory.timers") == []
 
+    def test_timers_that_are_due_together_fire_in_bounded_transactions(
+        self, inventory: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(farandole.timers, "AT_ONCE", 3)
+        inventory.start()
+        for n in range(20):
+            inventory.send(placed(reserve_for=2, sku=f"sku-{n}"), f"o-{n}")
+        inventory.step_until(lambda: len(inventory.live_rows("timers")) == 20 or bool(inventory.events("inventory")))
+        inventory.step_until(lambda: not inventory.live_rows("timers"))
+        lines = [
+            inventory.codec.decoders[m.value()[:5]].decode(m.value()) for m in inventory.records("inventory.journal")
+        ]
+        assert max(len(line.fired) for line in lines) <= 3
+
+    def test_an_aborted_batch_leaves_every_timer_findable(
+        self, inventory: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        due = self.reserve(inventory, 2)
+        with monkeypatch.context() as planted:
+            planted.setattr(inventory.engine, "_flush", abortable)
+            inventory.step_until(lambda: inventory.engine.counts["aborts"] > 0 and inventory.now() > due)
+        inventory.step_until(lambda: phase(inventory, "o-1") == "expiring")
+
     def test_a_timer_that_is_due_when_nobody_is_there_fires_when_somebody_is(self, inventory: Rig) -> None:
         due = self.reserve(inventory, 2)
         inventory.crash()
@@ -360,6 +397,27 @@ class TestOutsideCalls:
         assert len(payment.calls.started) == before
         for key in list(payment.calls.started):
             payment.answer(key)
+        payment.step_until(lambda: "o-late/authorise" in payment.calls.started)
+
+    def test_what_was_paused_is_resumed_when_partitions_come_back(
+        self, payment: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(farandole.engine, "CALLS_AT_ONCE", 3)
+        payment.start()
+        for n in range(5):
+            payment.send(reserved(), f"o-{n}")
+        payment.step_until(lambda: len(payment.calls.started) >= 4)
+        payment.step_for(0.3)
+        assert payment.engine._paused
+        engine: Any = payment.engine
+        consumer = engine.clients.consumer
+        assignment = consumer.assignment()
+        engine._revoked(consumer, assignment)
+        consumer.unassign()
+        payment.calls.started.clear()
+        monkeypatch.setattr(farandole.engine, "CALLS_AT_ONCE", 1000)
+        engine._assigned(consumer, assignment)
+        payment.send(reserved(), "o-late")
         payment.step_until(lambda: "o-late/authorise" in payment.calls.started)
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from events import InventoryReserved, StockReceived
 from tests.farandole.rig import Rig, received
-from tests.farandole.test_engine import RESTOCK, reserved, rig
+from tests.farandole.test_engine import RESTOCK, alter, reserved, rig
 
 
 @pytest.fixture
@@ -22,6 +23,11 @@ def inventory(kafka: Any, namespace: str, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture
 def payment(kafka: Any, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     yield from rig("payment", kafka, namespace, monkeypatch)
+
+
+@pytest.fixture
+def order(kafka: Any, namespace: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    yield from rig("order", kafka, namespace, monkeypatch)
 
 
 def header(message: Any, name: str) -> str:
@@ -183,3 +189,74 @@ def test_a_secret_never_shows_in_a_dead_letters_explanation(payment: Rig, caplog
     assert token not in header(dead, "__dlq.errors.message")
     assert token not in caplog.text
     assert token not in repr(payment.rows("parked"))
+
+
+def test_a_message_as_large_as_the_broker_takes_is_a_dead_letter_and_the_worker_goes_on(payment: Rig) -> None:
+    payment.start()
+    junk = b"x" * 999_000
+    payment.send_bytes("inventory", junk, "o-1")
+    payment.send(reserved(), "o-good")
+    payment.step_until(lambda: "o-good/authorise" in payment.calls.started)
+    [dead] = payment.records("payment.dlq")
+    assert dead.value() == junk
+
+
+def test_a_letter_that_the_broker_refuses_goes_without_its_bytes_and_says_where_they_are(payment: Rig) -> None:
+    alter(AdminClient(dict(payment.kafka.config)), payment.namespace + "payment.dlq", "max.message.bytes", "5000")
+    payment.start()
+    payment.send_bytes("inventory", b"x" * 20_000, "o-1")
+    payment.send(reserved(), "o-good")
+    payment.step_until(lambda: "o-good/authorise" in payment.calls.started, patience=60)
+    payment.step_until(lambda: bool(payment.records("payment.dlq")), patience=60)
+    [dead] = payment.records("payment.dlq")
+    assert dead.value() == b""
+    assert header(dead, "__dlq.truncated") == "true"
+    assert header(dead, "__dlq.errors.topic") == "inventory"
+
+
+def test_a_row_that_its_schema_cannot_hold_parks_its_cause_alone(
+    inventory: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agents import inventory as service
+    from events import StockLevel
+
+    proper = service._move
+
+    def overflow(sku: str, **quantities: int) -> None:
+        if sku == "sku-bad":
+            service.levels[sku] = StockLevel(available=1 << 70, held=0, sold=0)
+        else:
+            proper(sku, **quantities)
+
+    monkeypatch.setattr(service, "_move", overflow)
+    inventory.start()
+    for n in range(6):
+        inventory.send(received(5, "sku-bad" if n == 3 else "sku-1"), f"d-{n}", RESTOCK)
+    inventory.step_until(lambda: "d-3" in inventory.live_rows("parked"), patience=60)
+    inventory.step_until(lambda: inventory.live_rows("levels")["sku-1"].available == 25, patience=60)
+    assert set(inventory.live_rows("parked")) == {"d-3"}
+
+
+def test_a_clients_record_on_the_wrong_partition_is_told_and_not_begun(order: Rig) -> None:
+    from confluent_kafka import Producer
+
+    from agents.order import order_id
+    from events import OrderLine, PlaceOrder
+    from farandole.partitioner import partition_of
+
+    saga = order_id("c", "k")
+    line = OrderLine(line=1, sku="sku-1", quantity=1, price=1)
+    command = PlaceOrder(
+        customer="c", idempotency_key="k", lines=(line,), currency="EUR", email="a@b.de", ship_to="x", card_token="t"
+    )
+    order.start()
+    wrong = (partition_of(saga, 6) + 1) % 6
+    producer = Producer(dict(order.kafka.config))
+    producer.produce(order.namespace + "order.commands", order.encode(command, saga), saga, wrong)
+    producer.flush(10)
+    order.settle(1)
+    assert reasons(order) == ["wrong-partition"]
+    assert order.rows("orders") == {}
+    order.send(command, saga)
+    order.settle(1)
+    assert set(order.rows("orders")) == {saga}

@@ -1,0 +1,134 @@
+"""Outside calls over HTTP: what counts as an answer, what is asked again, and what a deadline says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from events import FarandoleCall
+from farandole import outside
+from farandole.engine import Answer
+from farandole.errors import ConfigError
+from farandole.outside import HttpPerformer, outside_urls
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(outside, "LARGEST_BACKOFF", 0.05)
+    monkeypatch.setattr(outside, "ATTEMPT_TIMEOUT", 0.5)
+
+
+def a_call(deadline: float = 0.0) -> FarandoleCall:
+    return FarandoleCall(
+        saga="o-1", outside="gateway", operation="authorise", body=b"{}", answer="x", meta=b"", deadline=deadline
+    )
+
+
+def perform(handler: Handler, act: Callable[[HttpPerformer], Any] | None = None, deadline: float = 0.0) -> list[Answer]:
+    """Answers that come within two seconds of a call, from a server that handles it like this."""
+    answers: list[Answer] = []
+
+    async def run() -> None:
+        application = web.Application()
+        application.router.add_route("*", "/{operation}", handler)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        performer = HttpPerformer({"gateway": f"http://127.0.0.1:{port}"}, answers.append)
+        performer.start(0, "key-1", a_call(deadline))
+        if act is not None:
+            act(performer)
+        for _ in range(40):
+            await asyncio.sleep(0.05)
+            if answers:
+                break
+        await performer.close()
+        await runner.cleanup()
+
+    asyncio.run(run())
+    return answers
+
+
+def replies(*responses: tuple[int, Any]) -> tuple[Handler, list[str]]:
+    """A handler that gives these one after another, the last one for ever; and the idempotency keys that it saw."""
+    keys: list[str] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        keys.append(request.headers["Idempotency-Key"])
+        status, body = responses[min(len(keys), len(responses)) - 1]
+        if isinstance(body, bytes):
+            return web.Response(status=status, body=body)
+        return web.json_response(body, status=status)
+
+    return handle, keys
+
+
+def test_an_answer_is_accepted_with_its_reference() -> None:
+    handler, _ = replies((200, {"reference": "auth-1"}))
+    assert perform(handler) == [Answer(0, "key-1", "accepted", "auth-1", "")]
+
+
+@pytest.mark.parametrize("body", [{"reason": "card declined"}, b"Not Found", b"[" * 100_000, b""])
+def test_a_4xx_is_a_refusal_whatever_its_body(body: Any) -> None:
+    handler, _ = replies((404, body))
+    [answer] = perform(handler)
+    assert answer.outcome == "refused"
+    assert answer.reason in ("card declined", "HTTP 404")
+
+
+@pytest.mark.parametrize("status", [500, 503, 408, 425, 429, 301, 302, 307])
+def test_what_is_no_answer_is_asked_again_with_the_same_key(status: int) -> None:
+    handler, keys = replies((status, b""), (status, b""), (200, {"reference": "r"}))
+    assert [answer.outcome for answer in perform(handler)] == ["accepted"]
+    assert keys == ["key-1"] * 3
+
+
+def test_a_redirect_is_never_followed_to_a_page_that_says_ok() -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.path == "/login":
+            return web.Response(text="please log in")
+        return web.Response(status=302, headers={"Location": "/login"})
+
+    assert [answer.outcome for answer in perform(handle, deadline=0.3)] == ["unknown"]
+
+
+def test_a_deadline_that_passes_says_unknown_and_no_deadline_never_does() -> None:
+    handler, _ = replies((503, b""))
+    assert [answer.outcome for answer in perform(handler, deadline=0.2)] == ["unknown"]
+    assert perform(handler) == []
+
+
+def test_text_that_cannot_be_written_is_made_writable() -> None:
+    handler, _ = replies((402, b'{"reason": "\\ud800"}'))
+    [answer] = perform(handler)
+    assert answer.outcome == "refused"
+    answer.reason.encode()
+
+
+def test_a_call_that_is_forgotten_and_started_again_at_once_is_performed() -> None:
+    handler, _ = replies((200, {"reference": "r"}))
+
+    def forget_and_start(performer: HttpPerformer) -> None:
+        performer.forget(0)
+        performer.start(0, "key-1", a_call())
+
+    assert [answer.outcome for answer in perform(handler, forget_and_start)] == ["accepted"]
+
+
+def test_a_call_that_is_stopped_gets_no_answer() -> None:
+    handler, _ = replies((200, {"reference": "r"}))
+    assert perform(handler, lambda performer: performer.stop(0, "key-1")) == []
+
+
+def test_an_address_that_is_missing_names_its_variable() -> None:
+    with pytest.raises(ConfigError, match="PAYMENT_GATEWAY_URL"):
+        outside_urls({"gateway": "PAYMENT_GATEWAY_URL"}, {}, "payment")
