@@ -80,7 +80,6 @@ _PRODUCER = {
     "message.max.bytes": 2_097_152,
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 1_048_576,
-    "delivery.report.only.error": True,
 }
 
 
@@ -94,7 +93,6 @@ class KafkaClients:
         address:      URL under which this worker answers HTTP; travels as client id, so others find the owner of a
                       partition
         timed:        report ends of partitions (the service has timers)
-        on_delivery_error: called with what could not be delivered
     """
 
     def __init__(
@@ -104,11 +102,9 @@ class KafkaClients:
         instance: str,
         address: str = "",
         timed: bool = False,
-        on_delivery_error: Callable[[Any, Any], None] | None = None,
     ) -> None:
         self._config, self._group, self._instance, self._timed = config, group, instance, timed
         self._address = address
-        self._on_delivery_error = on_delivery_error
         self._admin: AdminClient | None = None
         self.consumer: Any = None
 
@@ -133,9 +129,9 @@ class KafkaClients:
         self.consumer.subscribe(topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
 
     def producer(self, transactional_id: str) -> Producer:
+        # No delivery callback: confluent-kafka would run it with a fenced producer's exception already set. A record
+        # that is refused makes the transaction fail with the record's own error.
         config = {**self._config, **_PRODUCER, "transactional.id": transactional_id}
-        if self._on_delivery_error is not None:
-            config["on_delivery"] = self._on_delivery_error
         producer = Producer(config, logger=log)
         producer.init_transactions(30.0)
         return producer

@@ -436,17 +436,7 @@ class Engine:
 
     def _flush(self) -> None:
         """Before the offsets are sent: a commit took 8 ms instead of 30."""
-        try:
-            self._producer.flush()
-        except SystemError:
-            # A fenced producer makes confluent-kafka run the delivery callback with its exception already set, which
-            # Python calls a SystemError. Nothing is missed: what comes next raises the error itself.
-            log.debug("%s: flush failed, the commit will say why", self.processor.group)
-
-    def delivery_failed(self, error: Any, message: Any) -> None:
-        """The producer's report of a record that could not be delivered; the transaction will abort."""
-        if error is not None and error.code() in REFUSALS:
-            self._refused = True
+        self._producer.flush()
 
     def _done(self, offsets: list[TopicPartition]) -> None:
         counts, processor = self.counts, self.processor

@@ -102,7 +102,6 @@ class EngineService(mode.Service):
             instance,
             address=app.address(),
             timed=self.processor.timed,
-            on_delivery_error=self._delivery_failed,
         )
 
     def _make_engine(self, performer: Any) -> Engine:
@@ -154,10 +153,6 @@ class EngineService(mode.Service):
                 log.warning("%s: beginning anew in %.1f s: %s", self.app.service_name, pause, error)
                 self.engine.abandon()
                 self._halt.wait(pause)
-
-    def _delivery_failed(self, error: Any, message: Any) -> None:
-        if self.engine is not None:
-            self.engine.delivery_failed(error, message)
 
     def _committed(self, changed: list[tuple[Part, str, Any]]) -> None:
         if self._waiters:

@@ -76,7 +76,6 @@ class Rig:
             self.processor.group,
             f"{self.processor.group}-rig",
             timed=self.processor.timed,
-            on_delivery_error=lambda error, message: self.engine.delivery_failed(error, message),
         )
         agent = self.app.batch_agent()
         return Engine(

@@ -69,7 +69,7 @@ class Scenario:
     @classmethod
     def draw(cls, world: World, seed: int) -> Scenario:
         random = Random(seed)
-        scenario = cls(world, random, hurry=random.choice([0, 0.003, 0.03, 0.2]), again=random.choice([0, 0, 0.05]))
+        scenario = cls(world, random, hurry=random.choice([0, 0.003, 0.03, 0.2]), again=random.choice([0, 0.05, 0.3]))
         for flow in world.flows.values():
             for service in flow.services:
                 for topic in ("order", "stock", "inventory", "payment", "shipping", f"{service}.calls"):
