@@ -170,6 +170,7 @@ class _Stretch:
         self, reader: Reader, left: dict[Place, int], position: dict[Place, int], take: Callable[[LogRecord], None]
     ) -> None:
         self._reader, self._left, self._position, self._take = reader, left, position, take
+        self._paused: list[TopicPartition] = []
         self._done = 0
 
     def read(self, progress: Callable[[int], None]) -> int:
@@ -184,6 +185,8 @@ class _Stretch:
                 progress(self._done)
             elif time.monotonic() - moved > reader._patience:
                 raise self._stalled()
+        if self._paused:
+            reader._consumer.resume(self._paused)  # it would outlive the assignment
         return count
 
     def _one(self, message: Any) -> bool:
@@ -195,10 +198,9 @@ class _Stretch:
         place = (topic[len(self._reader._namespace) :], partition)
         end = self._left.get(place)
         if end is None:
-            # Written after the end was asked for. A busy topic would go on like that for ever.
-            self._reader._consumer.pause([TopicPartition(topic, partition)])
+            self._pause(TopicPartition(topic, partition))
             return False
-        inside = offset < end
+        inside = self._position[place] <= offset < end
         if inside:
             self._take(
                 LogRecord(
@@ -213,6 +215,11 @@ class _Stretch:
             )
         self._reached(place, min(offset + 1, end))
         return bool(inside)
+
+    def _pause(self, beyond: TopicPartition) -> None:
+        """What was written after the end was asked for is not wanted. A busy topic would go on with it for ever."""
+        self._reader._consumer.pause([beyond])
+        self._paused.append(beyond)
 
     def _not_a_record(self, error: KafkaError, topic: str | None, partition: int, offset: int) -> None:
         if error.code() == KafkaError._PARTITION_EOF and topic:

@@ -10,7 +10,7 @@ import typer
 from farandole import generate as generator
 from farandole.config import project_root
 
-app = typer.Typer(help="Generate events.py and the schema ids from schemas/.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()

@@ -19,7 +19,8 @@ from farandole.sandbox.faults import plan_of
 from farandole.sandbox.system import LIMIT
 
 app = typer.Typer(
-    help="Run the payment gateway, the carrier and the mail sink that stand in for the real ones.",
+    help="Run the payment gateway, the carrier and the mail sink that stand in for the real ones.\n\n"
+    "Example: farandole sandbox all",
     no_args_is_help=True,
     add_completion=False,
 )

@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient
 
 import events as e
 from farandole import audit
-from farandole.audit.records import Where
+from farandole.audit.reading import Reader
+from farandole.audit.records import LogRecord, Where
 from farandole.errors import AuditError
 from tests.farandole.audit_log import Log, topics
 from tests.farandole.audit_orders import told
@@ -101,6 +102,26 @@ def test_an_open_transaction_is_waited_for_and_not_read_past(installation: Insta
     assert "transaction" in failure.value.mend
     producer.abort_transaction(20)
     assert installation.audit().ok
+
+
+def test_a_reading_goes_on_where_the_last_one_ended_whatever_was_written_meanwhile(installation: Installation) -> None:
+    """Beyond an end lie records already: they are not for this reading, and all of them for the next one."""
+    names = topics().topics
+    reader = Reader(installation.kafka.config, installation.namespace, names, patience=10.0)
+    taken: list[LogRecord] = []
+    try:
+        last = reader.ends()
+        first = {place: end // 2 for place, end in last.items()}
+        for begin, end in ((reader.starts, first), (first, last)):
+            count = reader.read(begin, end, taken.append, lambda *_: None, "")
+            expected = [r for p, rs in installation.log.records.items() for r in rs[begin[p] : end[p]]]
+            assert count == len(expected)
+            assert {(r.topic, r.partition, r.offset, r.value) for r in taken} == {
+                (r.topic, r.partition, r.offset, r.value) for r in expected if r
+            }
+            taken.clear()
+    finally:
+        reader.close()
 
 
 def test_deleted_records_are_said_and_what_is_left_is_judged(installation: Installation) -> None:

@@ -71,7 +71,7 @@ RESTS_ON = {
     "capture_answered": ["shipping.dispatched"],
     "written_off_capture": ["payment.commands.write_off", "shipping.dispatched"],
     "written_off_void": ["payment.commands.write_off", "payment.failed or shipping.failed or shipping.cancelled"],
-    "stuck": ["payment.calls.capture_answered:refused or payment.calls.capture_answered:unknown"],
+    "stuck": ["payment.calls.void_answered:refused"],
     "book_answered": ["payment.authorised"],
     "dispatched": ["shipping.calls.book_answered:accepted"],
     "not shipped": ["shipping.calls.book_answered:refused or shipping.calls.cancel_answered:accepted"],
