@@ -254,9 +254,9 @@ class _Transaction:
         return self._is_answer(record) and record.value is not None and record.partition == tombstone.partition
 
     def _at(self, identifier: str) -> bytes:
-        """The message that an id names: `order/3/1542.0` lies at offset 1542 in partition 3 of `order`."""
-        topic, partition, offset = identifier.rpartition(".")[0].split("/")
-        return self._log[topic, int(partition), int(offset)]
+        """The message that an id names: `order/3/1542.inventory.0` lies at offset 1542 in partition 3 of `order`."""
+        topic, partition, offset = identifier.split("/")
+        return self._log[topic, int(partition), int(offset.partition(".")[0])]
 
     def _is_of_the_order(self, message: bytes) -> bool:
         return self._codec.meta_of(message).saga == self._saga

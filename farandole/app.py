@@ -17,6 +17,7 @@ side work that needs no guarantee. The engine comes in by the public extension p
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import socket
 import sys
@@ -85,8 +86,7 @@ class App(faust.App):
         options.setdefault("worker_redirect_stdouts", False)
         options.setdefault("autodiscover", False)
         options.setdefault("broker", _broker_urls())
-        options.setdefault("datadir", f".farandole/faust/{id}")
-        Path(options["datadir"]).mkdir(parents=True, exist_ok=True)
+        options.setdefault("datadir", _datadir(id))
         super().__init__(id, **options)
         self.service_name = id
         self.views, self.flows_package = views, flows
@@ -175,6 +175,18 @@ def _broker_urls() -> list[str]:
         return [f"kafka://{server.strip()}" for server in config.bootstrap_servers().split(",")]
     except FarandoleError:
         return ["kafka://localhost:9092"]
+
+
+def _datadir(id: str) -> str:
+    """A directory for Faust, which wants one although the engine's tables are in memory."""
+    try:
+        home = config.home()
+    except FarandoleError:
+        home = Path(".farandole")
+    path = home / "faust" / id
+    with contextlib.suppress(OSError):  # a read-only container; Faust says so itself if it needs it
+        path.mkdir(parents=True, exist_ok=True)
+    return str(path)
 
 
 def _free_port() -> int:

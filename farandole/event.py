@@ -24,8 +24,8 @@ JSON = str | int | float | bool | None | Sequence["JSON"] | Mapping[str, "JSON"]
 class Meta(NamedTuple):
     """The metadata that every event carries in its first field, with CloudEvents' meanings.
 
-    id:    where the cause lies and a number: `order/3/1542.0` is the first effect of offset 1542 in partition 3 of
-           topic `order`
+    id:    where the cause lies, who acted, and a number: `order/3/1542.inventory.0` is the first effect that offset
+           1542 in partition 3 of topic `order` had in service inventory
     saga:  the process this event belongs to (for an order, the order's id)
     flow:  name and version of the flow, `order/1`
     cause: the id of the event that caused this one

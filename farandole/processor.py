@@ -178,6 +178,8 @@ class Processor:
         topic, partition, first, last = "", -1, -1, -1
         source = b""
         log, outs, append = self.log, self._outs, self.events.append
+        # Who: several services act on one record, and each numbers its own effects.
+        by = f".{self.service}.".encode()
         parked: dict[str, Any] = {}
         condemned = self._condemned
         external = self._external if self.partition_count else None
@@ -221,13 +223,13 @@ class Processor:
                     continue
                 out = outs.get(type(effects))
                 if out is not None:
-                    name = b"%b%d.0" % (source, last)
+                    name = b"%b%d%b0" % (source, last, by)
                     encoded = out.encode(effects, b"%b%b%b%b" % (_LENGTH[len(name)], name, context, cause))
                     if len(encoded) > MAX_RECORD:
                         raise TooLarge(f"{type(effects).__name__} of {len(encoded)} bytes")
                     append((out.topic, encoded, saga if out.key is None else out.key(effects)))
                 else:
-                    self._carry_out(effects, message, b"%b%d." % (source, last), context, cause, saga)
+                    self._carry_out(effects, message, b"%b%d%b" % (source, last, by), context, cause, saga)
             except Exception as error:
                 undo(log, mark)
                 del self.events[published:]

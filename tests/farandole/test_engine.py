@@ -234,6 +234,27 @@ class TestTransactions:
             inventory.step_until(lambda: False)
 
 
+class TestIds:
+    def test_an_id_says_where_its_cause_lies_and_which_service_acted(self, inventory: Rig) -> None:
+        inventory.start()
+        inventory.send(placed(), "o-1")
+        inventory.step_until(lambda: "StockHoldRequested" in inventory.events("stock"))
+        [cause] = inventory.records("order")
+        [(meta, _)] = inventory.read("stock")
+        assert meta.id == f"order/{cause.partition()}/{cause.offset()}.inventory.0"
+
+    def test_two_services_that_act_on_one_record_give_different_ids(self, inventory: Rig, payment: Rig) -> None:
+        for service in (inventory, payment):
+            service.start()
+        payment.send(ShippingCancelled(asked_by="customer"), "o-1")
+        payment.step_until(lambda: bool(payment.events("payment")))
+        inventory.step_until(lambda: bool(inventory.events("inventory")))
+        [(of_payment, _)] = payment.read("payment")
+        [(of_inventory, _)] = inventory.read("inventory")
+        assert of_payment.cause == of_inventory.cause
+        assert of_payment.id != of_inventory.id
+
+
 class TestPositions:
     def test_lost_positions_are_refused_not_begun_again(self, inventory: Rig) -> None:
         inventory.start()
