@@ -17,7 +17,7 @@ demo: $(READY)
 	@$(BIN)/farandole demo $(DEMO_ARGS)
 
 test: lint
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m bench $(BENCH_ARGS)

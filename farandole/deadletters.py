@@ -8,7 +8,7 @@ was wrong.
 from __future__ import annotations
 
 from events import FarandoleParked
-from farandole.message import Message, Record, Undecidable
+from farandole.message import DeadLetter, Message, Undecidable
 from farandole.table import Partitioned, UndoLog
 
 BEHIND = "behind"
@@ -49,7 +49,7 @@ def record(
     reason: str,
     error: Exception | None,
     with_value: bool = True,
-) -> Record:
+) -> DeadLetter:
     """The dead letter: same key, value, headers and partition as the message, its origin and the reason in headers.
 
     with_value: False where not even the letter is taken; then the source's offset is all that leads to the bytes.
@@ -67,7 +67,8 @@ def record(
     ]
     if not with_value:
         headers = [*headers[len(message.headers() or []) :], ("__dlq.truncated", b"true")]
-    return Record(queue, message.value() if with_value else b"", message.key(), message.partition(), headers)
+    value = message.value() if with_value else b""
+    return DeadLetter(queue, value, message.key(), message.partition(), headers)
 
 
 class ParkedSagas:

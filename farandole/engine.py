@@ -28,7 +28,7 @@ from farandole.agent import AgentSteps, Batch
 from farandole.errors import BrokerError, CodecError
 from farandole.message import Message
 from farandole.processor import Processor
-from farandole.table import Part
+from farandole.table import Changes
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Engine:
         clients: Clients,
         performer: Performer,
         now: Callable[[], int],
-        committed: Callable[[list[tuple[Part, str, Any]]], None] = lambda changes: None,
+        committed: Callable[[Changes], None] = lambda changes: None,
         pausable: frozenset[str] = frozenset(),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -400,8 +400,7 @@ class Engine:
             if not self._ahead:
                 self._ahead_since = self.now()
             self.agent.step(Batch(self.processor, messages))
-            for message in messages:
-                self._ahead[message.topic(), message.partition()] = message.offset() + 1
+            self._ahead.update(self.processor.ahead)
             self._read.update(self._ahead)
             self._taken += len(messages)
             self.counts["messages"] += len(messages)
@@ -424,11 +423,10 @@ class Engine:
         try:
             for event in processor.events:
                 produce(*event)
-            for topic, value, key, partition, headers in processor.records:
-                if headers:
-                    produce(topic, value, key, partition, headers=headers)
-                else:  # almost always; an empty list of headers costs as much as the rest of the call
-                    produce(topic, value, key, partition)
+            for record in processor.records:
+                produce(*record)
+            for topic, value, key, partition, headers in processor.letters:
+                produce(topic, value, key, partition, headers=headers)
         except BufferError as error:
             # The queue holds far more than the largest batch; so this is a batch that no queue will ever hold.
             self._refused = True
@@ -455,12 +453,13 @@ class Engine:
         self._ahead.clear()
         self._taken = self._failures = 0
         self._batch = min(BATCH, self._batch * 2)
-        for part, key, row in changed:
+        for part, rows in changed.items():
             if part.table == "calls":
-                if row is None:
-                    self.performer.stop(part.partition, key)
-                else:
-                    self.performer.start(part.partition, key, row)
+                for key, row in rows.items():
+                    if row is None:
+                        self.performer.stop(part.partition, key)
+                    else:
+                        self.performer.start(part.partition, key, row)
         self._on_commit(changed)
 
     # ---- when it goes wrong

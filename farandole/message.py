@@ -17,15 +17,19 @@ class Message(Protocol):
     def timestamp(self) -> tuple[int, int]: ...
 
 
-class Record(NamedTuple):
-    """A record for a given partition: changelog, journal, dead letter, answer, fired timer.
+Record = tuple[str, bytes | None, str | None, int]
+"""Topic, value, key and partition of a changelog record, journal line, answer or fired timer: what `produce` takes. A
+plain tuple, because it is made for every record that is written. Events are (topic, value, key): their partition
+follows from their key.
+"""
 
-    Events need none of this: (topic, value, key), and their partition follows from their key.
-    """
+
+class DeadLetter(NamedTuple):
+    """A message as it came, with headers that say where it was and why it could not be handled."""
 
     topic: str
     value: bytes | None
-    key: str | bytes | None
+    key: bytes | None
     partition: int
     headers: list[tuple[str, bytes]]
 

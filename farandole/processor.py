@@ -25,9 +25,9 @@ from farandole.codec import Codec, EventType
 from farandole.errors import CodecError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
 from farandole.flow import Decision
-from farandole.message import Message, Record, TooLarge, UnknownFlow, WrongKey, WrongPartition
+from farandole.message import DeadLetter, Message, Record, TooLarge, UnknownFlow, WrongKey, WrongPartition
 from farandole.partitioner import partition_of
-from farandole.table import Part, Partitioned, UndoLog, changes, undo
+from farandole.table import Changes, Part, Partitioned, UndoLog, changes, undo
 
 
 class _Route(NamedTuple):
@@ -95,6 +95,7 @@ class Processor:
         self.tables: dict[str, Partitioned[Any]] = {table.name: table for table in (*tables, *engines)}
         self._changelogs = {name: f"{self.group}-{name}-changelog" for name in self.tables}
         self._row_types = {name: codec.type_of(table.row) for name, table in self.tables.items()}
+        self._answers: dict[str, tuple[str, type[Any], Callable[[Any, bytes], bytes]]] = {}
         self._journal = codec.type_of(FarandoleJournal)
         self._journal_topic = f"{namespace}{service}.journal"
         self._dlq = f"{namespace}{service}.dlq"
@@ -173,13 +174,14 @@ class Processor:
     # ---- a batch
 
     def process(self, messages: Iterable[Message]) -> None:
-        """Decide messages in the given order. Effects gather in `events` and `records`."""
+        """Decide messages in the given order. Effects gather in `events`, `records` and `letters`."""
         routes: dict[bytes, _Route | None] = {}
         topic, partition, first, last = "", -1, -1, -1
-        source = b""
+        source = ""
         log, outs, append = self.log, self._outs, self.events.append
         # Who: several services act on one record, and each numbers its own effects.
-        by = f".{self.service}.".encode()
+        by = f".{self.service}."
+        by_first = f"{by}0"
         parked: dict[str, Any] = {}
         condemned = self._condemned
         external = self._external if self.partition_count else None
@@ -189,7 +191,7 @@ class Processor:
                 topic, partition, first = message.topic(), message.partition(), message.offset()
                 routes = self._enter(topic, partition)
                 parked = self.parked.table.rows
-                source = f"{topic[len(self.namespace) :]}/{partition}/".encode()
+                source = f"{topic[len(self.namespace) :]}/{partition}/"
             last = message.offset()
             mark, published = len(log), len(self.events)
             saga: str | None = None
@@ -223,13 +225,13 @@ class Processor:
                     continue
                 out = outs.get(type(effects))
                 if out is not None:
-                    name = b"%b%d%b0" % (source, last, by)
-                    encoded = out.encode(effects, b"%b%b%b%b" % (_LENGTH[len(name)], name, context, cause))
+                    id = f"{source}{last}{by_first}".encode()
+                    encoded = out.encode(effects, b"".join((_LENGTH[len(id)], id, context, cause)))
                     if len(encoded) > MAX_RECORD:
                         raise TooLarge(f"{type(effects).__name__} of {len(encoded)} bytes")
                     append((out.topic, encoded, saga if out.key is None else out.key(effects)))
                 else:
-                    self._carry_out(effects, message, b"%b%d%b" % (source, last, by), context, cause, saga)
+                    self._carry_out(effects, message, f"{source}{last}{by}", context + cause, saga)
             except Exception as error:
                 undo(log, mark)
                 del self.events[published:]
@@ -244,6 +246,7 @@ class Processor:
     def _took(self, topic: str, partition: int, first: int, last: int) -> None:
         if not topic:
             return
+        self.ahead[topic, partition] = last + 1
         name = topic[len(self.namespace) :]
         took = self._journal_of(partition)[0]
         if took and took[-1].topic == name:
@@ -251,15 +254,19 @@ class Processor:
         took.append(FarandoleStretch(topic=name, first=first, last=last))
 
     def _journal_of(self, partition: int) -> tuple[list[FarandoleStretch], list[str], list[str]]:
-        return self._lines.setdefault(partition, ([], [], []))
+        line = self._lines.get(partition)
+        if line is None:
+            line = self._lines[partition] = ([], [], [])
+        return line
 
-    def _carry_out(self, effects: Any, message: Message, name: bytes, context: bytes, cause: bytes, saga: str) -> None:
-        """Any effects but a single event of a class met before: the path that is allowed to take a microsecond more."""
+    def _carry_out(self, effects: Any, message: Message, name: str, origin: bytes, saga: str) -> None:
+        """Any effects but a single event of a class met before."""
         several = effects if isinstance(effects, (list, tuple)) else (effects,)
+        outs = self._outs
         for number, effect in enumerate(several):
-            id = b"%b%d" % (name, number)
-            meta = b"%b%b%b%b" % (_LENGTH[len(id)], id, context, cause)
-            if isinstance(effect, Event):
+            id = f"{name}{number}".encode()
+            meta = b"".join((_LENGTH[len(id)], id, origin))
+            if type(effect) in outs or isinstance(effect, Event):
                 self.events.append(self._encode(effect, meta, saga))
             elif isinstance(effect, Call):
                 self.calls.start(effect, saga, meta, self.codec.type_of(effect.answer))
@@ -291,7 +298,7 @@ class Processor:
             saga = self._saga_of(message)
         strikes = self._condemned.get((message.topic(), message.partition(), message.offset()), 0)
         letter = deadletters.record(self._dlq, self.group, message, source, reason, error, with_value=strikes < 2)
-        self.records.append(letter)
+        self.letters.append(letter)
         self.dead.append((reason, source, saga, error))
         if saga is not None:
             self.parked.add(saga, reason, error, source, message.offset(), message.timestamp()[1])
@@ -331,9 +338,12 @@ class Processor:
         row = self.calls.table.get(key)
         if row is None:
             return False
-        kind = self.codec.type_named(row.answer)
-        event = kind.cls(outcome=outcome, reference=reference, reason=reason)
-        self.records.append(Record(self.namespace + kind.topic, kind.encode(event, row.meta), row.saga, partition, []))
+        if row.answer not in self._answers:
+            kind = self.codec.type_named(row.answer)
+            self._answers[row.answer] = (self.namespace + kind.topic, kind.cls, kind.encode)
+        topic, cls, encode = self._answers[row.answer]
+        event = cls(outcome=outcome, reference=reference, reason=reason)
+        self.records.append((topic, encode(event, row.meta), row.saga, partition))
         self.calls.table.remove(key)
         self._journal_of(partition)[1].append(key)
         return True
@@ -344,7 +354,7 @@ class Processor:
         fired = self.timers.take_due(partition, until)
         for name, row in fired:
             kind = self.codec.decoders[row.event[:5]].type
-            self.records.append(Record(self.namespace + kind.topic, row.event, row.key, partition, []))
+            self.records.append((self.namespace + kind.topic, row.event, row.key, partition))
             self._journal_of(partition)[2].append(name)
         return len(fired)
 
@@ -352,26 +362,29 @@ class Processor:
 
     def seal(self) -> None:
         """The batch is complete: add the changelog and the journal to its records."""
-        self._changed += changes(self.log)
-        for part, key, row in self._changed:
-            value = None if row is None else self._row_types[part.table].encode_row(row)
-            self.records.append(Record(self._changelogs[part.table], value, key, part.partition, []))
+        append = self.records.append
+        self._changed.update(changes(self.log))
+        for part, rows in self._changed.items():
+            topic, partition = self._changelogs[part.table], part.partition
+            encode = self._row_types[part.table].encode_row
+            for key, row in rows.items():
+                append((topic, None if row is None else encode(row), key, partition))
         for partition, (took, answered, fired) in self._lines.items():
             line = FarandoleJournal(took=tuple(took), answered=tuple(answered), fired=tuple(fired))
-            self.records.append(Record(self._journal_topic, self._journal.encode_row(line), None, partition, []))
+            append((self._journal_topic, self._journal.encode_row(line), None, partition))
 
     @property
     def silent(self) -> bool:
         """Nothing has come of what was taken so far: it can wait for the next transaction that has something to say."""
-        return not (self.events or self.records or self.log)
+        return not (self.events or self.records or self.letters or self.log)
 
     @property
     def touched(self) -> set[int]:
         """Partitions whose tables the batch may have written."""
         return set(self._lines)
 
-    def commit(self) -> list[tuple[Part, str, Any]]:
-        """The batch has been committed: forget how to undo it. Returns what changed: (part, key, row or None)."""
+    def commit(self) -> Changes:
+        """The batch has been committed: forget how to undo it. Returns what changed."""
         changed = self._changed
         self.timers.committed()
         self._reset()
@@ -387,7 +400,10 @@ class Processor:
         self.log.clear()
         self.events: list[tuple[str, bytes, str]] = []
         self.records: list[Record] = []
-        self._changed: list[tuple[Part, str, Any]] = []
+        self.letters: list[DeadLetter] = []
+        self.ahead: dict[tuple[str, int], int] = {}
+        """(topic, partition) → the offset after the last message taken since the last commit."""
+        self._changed: Changes = {}
         self.dead: list[tuple[str, str, str | None, Exception | None]] = []
         self._lines: dict[int, tuple[list[FarandoleStretch], list[str], list[str]]] = {}
         for table in self.tables.values():

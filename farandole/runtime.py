@@ -28,7 +28,7 @@ from farandole.clients import KafkaClients
 from farandole.engine import Answer, Engine, Inconsistent
 from farandole.membership import claim_instance
 from farandole.outside import HttpPerformer, outside_urls
-from farandole.table import Part
+from farandole.table import Changes
 
 if TYPE_CHECKING:
     from farandole.app import App
@@ -161,11 +161,10 @@ class EngineService(mode.Service):
                 self.engine.abandon()
                 self._halt.wait(pause)
 
-    def _committed(self, changed: list[tuple[Part, str, Any]]) -> None:
-        if self._waiters:
-            for part, key, _ in changed:
-                if (part.table, key) in self._waiters:
-                    self._faust_loop.call_soon_threadsafe(self._wake, (part.table, key))
+    def _committed(self, changed: Changes) -> None:
+        for table, key in list(self._waiters):
+            if any(key in rows for part, rows in changed.items() if part.table == table):
+                self._faust_loop.call_soon_threadsafe(self._wake, (table, key))
 
     # ---- what the loop's side asks
 

@@ -11,7 +11,7 @@ stretch of messages, not once per access.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import faust
@@ -43,6 +43,10 @@ class Part:
 
 
 UndoLog = list[tuple[Part, str, Any]]
+"""Every write: where, which key, and what was there before (MISSING: nothing)."""
+
+Changes = dict[Part, dict[str, Any]]
+"""What a batch changed: each part's rows by key, None where there is none any more."""
 
 
 class _Homeless(dict[str, Any]):
@@ -163,12 +167,23 @@ def undo(log: UndoLog, mark: int = 0) -> None:
         log.pop()  # after the row is back: `Table.committed` on another thread looks into the log
 
 
-def changes(log: UndoLog) -> Iterator[tuple[Part, str, Any]]:
-    """What the log's writes amount to: (part, key, row or None), once per key; what ended as it began is left out."""
-    first: MutableMapping[tuple[Part, str], Any] = {}
+def changes(log: UndoLog) -> Changes:
+    """What the log's writes amount to: each part's rows by key, None where there is none any more. What ended as it
+    began is left out.
+    """
+    changed: Changes = {}
     for part, key, before in log:
-        first.setdefault((part, key), before)
-    for (part, key), before in first.items():
-        row = part.rows.get(key, MISSING)
-        if row is not before:
-            yield part, key, None if row is MISSING else row
+        rows = changed.get(part)
+        if rows is None:
+            rows = changed[part] = {}
+        if key not in rows:
+            rows[key] = before
+    for part, rows in changed.items():
+        now = part.rows.get
+        for key, before in list(rows.items()):
+            row = now(key)
+            if row is before or (row is None and before is MISSING):
+                del rows[key]
+            else:
+                rows[key] = row
+    return changed

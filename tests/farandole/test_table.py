@@ -63,21 +63,20 @@ def test_changes_applied_to_the_old_rows_give_the_new_rows(
     log.clear()
     replica = contents(table)
     play(table, after)
-    changed = list(changes(log))
-    for part, key, row in changed:
-        if row is None:
-            replica[part.partition].pop(key, None)
-        else:
-            replica[part.partition][key] = row
+    for part, rows in changes(log).items():
+        for key, row in rows.items():
+            if row is None:
+                replica[part.partition].pop(key, None)
+            else:
+                replica[part.partition][key] = row
     assert replica == contents(table)
-    assert len({(part.partition, key) for part, key, _ in changed}) == len(changed), "one changelog record per key"
 
 
 def test_a_row_set_and_removed_in_one_batch_leaves_no_changelog_record() -> None:
     table, log = make()
     table.put("a", Count(1))
     table.remove("a")
-    assert list(changes(log)) == []
+    assert not any(changes(log).values())
 
 
 def test_outside_a_decision_a_table_says_so() -> None:

@@ -164,8 +164,9 @@ class World:
             effects = _listed(decision.function(*arguments))
             assert [repr(each) for each in first] == [repr(each) for each in effects], "not deterministic"
             assert after == self.rows(message.service), "not deterministic"
-            for part, key, row in changes(app.undo_log):
-                check_row(part.table, key, row)
+            for part, rows in changes(app.undo_log).items():
+                for key, row in rows.items():
+                    check_row(part.table, key, row)
         else:
             effects = _listed(decision.function(*arguments))
         app.undo_log.clear()
