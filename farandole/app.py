@@ -95,6 +95,7 @@ class App(faust.App):
         self.rows: dict[str, tables.Table[Any]] = {}
         self.inbox = Inbox(self)
         self.engine: Any = None
+        self.doors: list[Any] = []
 
     def Table(  # type: ignore[override]
         self, name: str, *, value: type[RowT], help: str = "", **options: Any

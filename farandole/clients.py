@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
@@ -38,6 +40,15 @@ MAX_POLL_INTERVAL_MS = 300_000
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for one answer of the cluster to an administrative question."""
+
+RECOVERY_PATIENCE = 120.0
+"""Seconds without a record after which a recovery is given up; the worker ends and says why."""
+
+TOLD_EVERY = 5.0
+"""Seconds between two lines about a recovery that takes long."""
+
+ANSWERS_WITHIN = 1.0
+"""Seconds for a broker to answer whether it is there."""
 
 LEADER_MOVES = frozenset(
     (
@@ -83,6 +94,55 @@ _PRODUCER = {
 }
 
 
+GRACE = 2.0
+"""Seconds beyond its time-out that a call of librdkafka may take before it is given up."""
+
+
+class TransactionalProducer(Producer):
+    """librdkafka's producer, whose adding of offsets keeps its time-out.
+
+    librdkafka ignores it, and waits for ever if the group's coordinator was away for a moment (librdkafka issues 5456
+    and 5511, seen with 2.16 whenever a broker restarts). So the call is made in a thread of its own, and left behind
+    there, with its producer, if it does not come back.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._asked: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        self._said: SimpleQueue[Exception | None] = SimpleQueue()
+        self._caller: threading.Thread | None = None
+
+    def send_offsets_to_transaction(self, positions: Any, metadata: Any, timeout: float) -> None:  # type: ignore[override]
+        if self._caller is None:
+            # It is given the queues alone: a thread that knew the producer would keep it for ever.
+            self._caller = threading.Thread(target=_call, args=(self._asked, self._said), name="offsets", daemon=True)
+            self._caller.start()
+        self._asked.put((super().send_offsets_to_transaction, positions, metadata, timeout))
+        try:
+            error = self._said.get(timeout=timeout + GRACE)
+        except Empty:
+            text = f"adding offsets to the transaction took longer than {timeout + GRACE:g} s"
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, text)) from None
+        if error is not None:
+            raise error
+
+    def __del__(self) -> None:
+        self._asked.put(())
+
+
+def _call(asked: SimpleQueue[tuple[Any, ...]], said: SimpleQueue[Exception | None]) -> None:
+    """Make each call that is asked for, until there is nobody to ask."""
+    while asking := asked.get():
+        call, *arguments = asking
+        try:
+            call(*arguments)
+            error: Exception | None = None
+        except Exception as failure:
+            error = failure
+        del call, arguments, asking
+        said.put(error)
+
+
 class KafkaClients:
     """The clients of one engine.
 
@@ -106,6 +166,7 @@ class KafkaClients:
         self._config, self._group, self._instance, self._timed = config, group, instance, timed
         self._address = address
         self._admin: AdminClient | None = None
+        self._observer: AdminClient | None = None
         self.consumer: Any = None
 
     @property
@@ -128,11 +189,11 @@ class KafkaClients:
         )
         self.consumer.subscribe(topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
 
-    def producer(self, transactional_id: str) -> Producer:
+    def producer(self, transactional_id: str) -> TransactionalProducer:
         # No delivery callback: confluent-kafka would run it with a fenced producer's exception already set. A record
         # that is refused makes the transaction fail with the record's own error.
         config = {**self._config, **_PRODUCER, "transactional.id": transactional_id}
-        producer = Producer(config, logger=log)
+        producer = TransactionalProducer(config, logger=log)
         producer.init_transactions(30.0)
         return producer
 
@@ -142,6 +203,16 @@ class KafkaClients:
             with ThreadPoolExecutor(min(8, len(transactional_ids))) as pool:
                 for producer in pool.map(self.producer, transactional_ids):
                     producer.close()
+
+    def reachable(self) -> bool:
+        """Whether a broker answers within a moment. From any thread but the engine's."""
+        if self._observer is None:
+            self._observer = AdminClient({**self._config, "log_level": 0})
+        try:
+            self._observer.list_topics("", timeout=ANSWERS_WITHIN)
+        except KafkaException:
+            return False
+        return True
 
     def count_partitions(self, topic: str) -> int:
         return len(self.admin.list_topics(topic, timeout=REQUEST_TIMEOUT).topics[topic].partitions)
@@ -249,9 +320,22 @@ def _read_until(
     most: int | None = None,
 ) -> int:
     """Give every committed record to `take`, until all of `left` have been read to their ends. Returns how many."""
-    count = 0
+    count, whole = 0, len(left)
+    heard = told = time.monotonic()
     while left and (most is None or count < most):
-        for message in reader.consume(20_000, 0.1):
+        messages = reader.consume(20_000, 0.1)
+        now = time.monotonic()
+        heard = now if messages else heard
+        if now - heard > RECOVERY_PATIENCE:
+            raise BrokerError(
+                f"nothing came from a changelog for {RECOVERY_PATIENCE:.0f} s, {len(left)} of {whole} are not read yet",
+                where=", ".join(f"{topic}[{partition}]" for topic, partition in sorted(left)[:5]),
+                mend="is the cluster well? an open transaction there ends after its time-out",
+            )
+        if now - told > TOLD_EVERY:
+            told = now
+            log.info("recovery: %d records, %d of %d changelog partitions to go", count, len(left), whole)
+        for message in messages:
             error = message.error()
             where = (message.topic(), message.partition())
             if error is None:

@@ -55,6 +55,7 @@ class Door:
 
     def __init__(self, app: App, topic: str) -> None:
         self.app, self._topic = app, topic
+        app.doors.append(self)
         self._producer: Producer | None = None
         self._admin: AdminClient | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -63,6 +64,11 @@ class Door:
         self._asked = 0.0
         self._outstanding = 0
         self._poller: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     # ---- commands
 

@@ -50,6 +50,9 @@ IDLE_WAIT = 0.1
 BUSY_WAIT = 0.004
 """The same while outside calls are under way: an answer cannot interrupt a waiting consumer, so the wait is short."""
 
+OFFSETS_TIMEOUT = 10.0
+"""Seconds for the offsets to be added; the broker aborts an older transaction anyway."""
+
 COMMIT_TIMEOUT = 30.0
 """Seconds after which the outcome of a commit is called unknown; above the broker's own time-outs."""
 
@@ -63,6 +66,9 @@ REFUSALS = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
 
 FENCED = frozenset((KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED))
 """Errors that say: another producer has this transactional id now."""
+
+HOPELESS = frozenset((KafkaError._FATAL, KafkaError.TOPIC_AUTHORIZATION_FAILED))
+"""Errors after which a consumer never returns anything again. `_FATAL` does not call itself fatal."""
 
 LARGEST_PAUSE = 2.0
 """Seconds between tries of a batch that fails again and again; begins with a twentieth of it."""
@@ -270,6 +276,7 @@ class Engine:
         again.
         """
         self._rebalanced = True
+        self.assigned = False
         self.owned -= partitions
         self.processor.rollback()
         for partition in partitions:
@@ -326,7 +333,8 @@ class Engine:
             messages = [
                 m
                 for m in messages
-                if (m.topic(), m.partition()) in owned and m.offset() >= self._position[m.topic(), m.partition()]
+                if m.topic() is None  # an error of the consumer's own, such as that it was fenced
+                or ((m.topic(), m.partition()) in owned and m.offset() >= self._position[m.topic(), m.partition()])
             ]
         if messages:
             wrong = [m for m in messages if m.error() is not None]
@@ -352,7 +360,7 @@ class Engine:
             raise BrokerError(
                 f"a topic is missing: {error.str()}", where=message.topic() or "", mend="farandole topics apply"
             )
-        elif error.fatal() or code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        elif error.fatal() or code in HOPELESS:
             raise KafkaException(error)
         else:
             log.warning("%s: %s", self.processor.group, error)
@@ -377,7 +385,7 @@ class Engine:
             self._produce()
             self._flush()
             self._producer.send_offsets_to_transaction(
-                offsets, self.clients.consumer.consumer_group_metadata(), COMMIT_TIMEOUT
+                offsets, self.clients.consumer.consumer_group_metadata(), OFFSETS_TIMEOUT
             )
             self._committing = True
             self._producer.commit_transaction(COMMIT_TIMEOUT)

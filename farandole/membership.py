@@ -1,19 +1,19 @@
 """Who a worker is: a name that a restarted worker takes up again, so its partitions come back without a rebalance.
 
-Invariant: two live workers never have the same name. On one machine a file lock sees to that (the kernel frees it,
-           however the
-worker dies); across machines the host name does; `FARANDOLE_INSTANCE` overrides both where names are given out, as
-in Kubernetes.
+Invariant: two live workers never have the same name. In one checkout a file lock sees to that (the kernel frees it,
+however the worker dies); the checkout's path and the host's name tell it from others. `FARANDOLE_INSTANCE` overrides
+all of it where names are given out, as in Kubernetes.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
+import hashlib
 import socket
 from pathlib import Path
 from typing import IO
 
+from farandole import config
 from farandole.errors import ConfigError
 
 MOST_WORKERS = 1_000
@@ -22,11 +22,12 @@ MOST_WORKERS = 1_000
 
 def claim_instance(group: str, home: Path) -> tuple[str, IO[str] | None]:
     """A static membership id for a worker of `group`, and the lock that holds it (keep it until the worker ends)."""
-    given = os.environ.get("FARANDOLE_INSTANCE")
+    given = config.setting("FARANDOLE_INSTANCE")
     if given:
         return f"{group}-{given}", None
     folder = home / "instances"
     folder.mkdir(parents=True, exist_ok=True)
+    place = f"{socket.gethostname()}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]}"
     for slot in range(MOST_WORKERS):
         lock = (folder / f"{group}.{slot}.lock").open("w")
         try:
@@ -34,5 +35,5 @@ def claim_instance(group: str, home: Path) -> tuple[str, IO[str] | None]:
         except BlockingIOError:
             lock.close()
             continue
-        return f"{group}-{socket.gethostname()}-{slot}", lock
+        return f"{group}-{place}-{slot}", lock
     raise ConfigError(f"{MOST_WORKERS} workers of {group} run on this machine", where=str(folder), mend="stop some")

@@ -36,8 +36,10 @@ FIRST_BACKOFF, LARGEST_BACKOFF = 0.1, 30.0
 STUCK_AFTER = 60.0
 """Seconds without an answer after which a call counts as stuck."""
 
-RETRIED = {408, 425, 429}
-"""4xx that say "not now" and not "no"."""
+RETRIED = {401, 403, 407, 408, 425, 429}
+"""4xx that say "not now" and not "no". Wrong credentials are our mistake: taken for a refusal they would cancel every
+order, so they count as no answer until somebody has mended them.
+"""
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read."""

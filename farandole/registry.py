@@ -81,6 +81,10 @@ class SchemaRegistry:
         """Add a version under FULL_TRANSITIVE. Some registries know no rule for a subject that does not exist yet."""
         is_ruled = self._set_rule(subject)
         status, answer = self._send("POST", subject + "/versions", body)
+        if status == 409:  # or somebody who starts at this moment was quicker
+            time.sleep(self.pause)
+            there, known = self._send("POST", subject, body)
+            status, answer = (there, known) if there == 200 else (status, answer)
         if status in (409, 422):
             raise SchemaError(
                 f"the schema registry refuses {version.file}: {answer.get('message', 'no reason given')}",

@@ -85,6 +85,12 @@ class EngineService(mode.Service):
 
     async def on_stop(self) -> None:
         self._halt.set()
+        for waiting in list(self._waiters.values()):
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(TimeoutError())
+        for door in self.app.doors:
+            await door.close()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
         if self.performer is not None:

@@ -105,6 +105,14 @@ def test_two_workers_share_the_partitions(system: System) -> None:
     assert second
 
 
+def test_a_workers_figures_are_there_for_prometheus(system: System) -> None:
+    with urllib.request.urlopen(system.url("payment") + "/metrics", timeout=10) as response:
+        figures = response.read().decode()
+    owned = len(partitions(system, "payment", 0))
+    assert f'farandole_partitions{{service="payment"}} {owned}.0' in figures
+    assert 'farandole_transactions_total{service="payment"}' in figures
+
+
 def test_any_worker_answers_for_any_order(system: System) -> None:
     placed = [place(system, f"any-{n}", worker=n % 2) for n in range(12)]
     assert {status for status, _ in placed} == {201}
