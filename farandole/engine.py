@@ -25,8 +25,9 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from farandole import timers
 from farandole.agent import AgentSteps, Batch
+from farandole.complaints import Complaints
 from farandole.errors import BrokerError, CodecError
-from farandole.message import Message
+from farandole.message import Message, Unfetched
 from farandole.processor import Processor
 from farandole.table import Changes
 
@@ -63,6 +64,9 @@ Due = tuple[int, tuple[int, dict[tuple[str, int], int]]]
 
 REFUSALS = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
 """Errors of a record that will never be taken, however often it is sent."""
+
+UNPACKABLE = frozenset((KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG))
+"""Errors of a record that the client will never unpack: damaged, or grown beyond its memory when decompressed."""
 
 FENCED = frozenset((KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED))
 """Errors that say: another producer has this transactional id now."""
@@ -154,6 +158,7 @@ class Engine:
         self._paused = False
         self._batch = BATCH
         self._refused = False
+        self._complaints = Complaints(log, processor.group)
 
     # ---- lifecycle
 
@@ -317,6 +322,7 @@ class Engine:
             self._transact(messages, due, acknowledge=late)
             self.busy_since = None
             return True
+        self._complaints.settle()
         return False
 
     def _consume(self) -> list[Message]:
@@ -339,10 +345,25 @@ class Engine:
         if messages:
             wrong = [m for m in messages if m.error() is not None]
             if wrong:
+                stepped_over = self._step_over(wrong)
                 for message in wrong:
                     self._not_a_message(message)
-                messages = [m for m in messages if m.error() is None]
+                messages = [m for m in messages if m.error() is None] + stepped_over
         return messages  # type: ignore[no-any-return]
+
+    def _step_over(self, wrong: list[Any]) -> list[Message]:
+        """What stands for records that cannot be unpacked, one of each partition; the consumer goes on behind it.
+
+        Told is the first offset of their batch, which may lie before the one that is to be read.
+        """
+        found: dict[tuple[str, int], Message] = {}
+        for message in wrong:
+            where = message.topic(), message.partition()
+            if message.error().code() in UNPACKABLE and where not in found:
+                offset = max(message.offset(), self._ahead.get(where, self._position[where]))
+                found[where] = Unfetched(*where, offset, message.error().str())
+                self.clients.consumer.seek(TopicPartition(*where, offset + 1))
+        return list(found.values())
 
     def _not_a_message(self, message: Any) -> None:
         error = message.error()
@@ -360,6 +381,8 @@ class Engine:
             raise BrokerError(
                 f"a topic is missing: {error.str()}", where=message.topic() or "", mend="farandole topics apply"
             )
+        elif code in UNPACKABLE:
+            pass  # stepped over
         elif error.fatal() or code in HOPELESS:
             raise KafkaException(error)
         else:
@@ -451,7 +474,7 @@ class Engine:
         counts["dead_letters"] += len(processor.dead)
         for reason, source, saga, error in processor.dead:
             if error is not None:
-                log.error(
+                self._complaints.say(
                     "%s: %s from %s is a dead letter (%s): %s",
                     processor.group, "saga " + saga if saga else "a message", source, reason, _first_line(error),
                 )  # fmt: skip
@@ -509,7 +532,8 @@ class Engine:
     def _start_over(self, answers: list[Answer]) -> None:
         """The batch did not happen: tables, answers and the consumer go back to where the last commit left them."""
         self._failures += 1
-        if self._failures > 1:
+        # Waiting does not mend a refusal; a culprit is found within some 14 tries.
+        if self._failures > 1 and not (self._refused and self._failures < 30):
             self._batch = max(1, self._batch // 2)
             self._sleep(min(LARGEST_PAUSE, LARGEST_PAUSE / 20 * 2**self._failures))
         if self._refused:

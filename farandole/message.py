@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+MAX_RECORD = 1_000_000 - 2_000
+"""Bytes of an encoded event or row. Kafka's default limit is 1,048,588 for a batch with its overhead, the client's is
+1,000,000.
+"""
+
 
 class Message(Protocol):
     """What is read of a `confluent_kafka.Message`. Timestamps are (type, milliseconds since 1970)."""
@@ -34,10 +39,53 @@ class DeadLetter(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
+class Unfetched:
+    """Stands for a record that the client cannot unpack: its place is known, and nothing else.
+
+    Has the methods of a Message. why: what the client said.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, why: str) -> None:
+        self._where, self.why = (topic, partition, offset), why
+
+    def topic(self) -> str:
+        return self._where[0]
+
+    def partition(self) -> int:
+        return self._where[1]
+
+    def offset(self) -> int:
+        return self._where[2]
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> bytes | None:
+        return None
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, -1
+
+
 class Undecidable(Exception):
     """A message that no decision is asked about, or whose effects cannot be published: a dead letter."""
 
     reason = "undecidable"
+
+
+class Unreadable(Undecidable):
+    """Bytes that are no record of any kind, or no bytes at all."""
+
+    reason = "unreadable"
+
+
+class UnknownType(Undecidable):
+    """A record in the wire format whose schema is no event of its topic, as far as this worker knows."""
+
+    reason = "unknown-type"
 
 
 class UnknownFlow(Undecidable):
@@ -56,6 +104,12 @@ class WrongPartition(Undecidable):
     """A client's record that lies where its key does not belong: its saga would never meet its answers."""
 
     reason = "wrong-partition"
+
+
+class BadSaga(Undecidable):
+    """A client's record whose saga has no name, or one too long to be a key of tables for ever."""
+
+    reason = "bad-saga"
 
 
 class TooLarge(Undecidable):
