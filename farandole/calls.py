@@ -15,7 +15,11 @@ import msgspec
 from events import FarandoleCall
 from farandole.codec import EventType
 from farandole.event import Call
+from farandole.message import MAX_RECORD, TooLarge
 from farandole.table import Partitioned, UndoLog
+
+_ROOM = 1_000
+"""Bytes of a call's row beside its body, metadata, saga and key: names and lengths."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -30,13 +34,16 @@ class Calls:
         """The same key again while the call is under way changes nothing."""
         if call.key in self.table.rows:
             return
+        body = _encoder.encode(call.body)  # may be several times what the event was: JSON has escapes
+        if len(body) + len(meta) + len(saga) + len(call.key) + _ROOM > MAX_RECORD:
+            raise TooLarge(f"the call {call.operation} of {len(body)} bytes")
         self.table.put(
             call.key,
             FarandoleCall(
                 saga=saga,
                 outside=call.outside,
                 operation=call.operation,
-                body=_encoder.encode(call.body),
+                body=body,
                 answer=answer.name,
                 meta=meta,
                 deadline=0.0 if call.deadline is None else max(float(call.deadline), 0.001),

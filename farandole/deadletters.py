@@ -7,32 +7,47 @@ was wrong.
 
 from __future__ import annotations
 
+from operator import methodcaller
+
 from events import FarandoleParked
-from farandole.message import DeadLetter, Message, Undecidable
+from farandole.message import DeadLetter, Message, Undecidable, Unfetched, UnknownType, Unreadable
 from farandole.table import Partitioned, UndoLog
 
 BEHIND = "behind"
 """Nothing is wrong with it: it follows an earlier dead letter of its saga."""
 
 UNREADABLE = "unreadable"
-UNKNOWN_TYPE = "unknown-type"
 DECISION_FAILED = "decision-failed"
 
 MAX_ERROR = 500
 """Characters of an error that are kept: a dead letter must not be refused for its explanation."""
 
+MAX_LETTER = 2_000_000
+"""Bytes of a message, headers and all, that are kept: the queues take 2,097,152 with the letter's own headers."""
 
-def reason_of(error: Exception | None, value: bytes | None, *, decided: bool) -> str:
+MAX_KEY = 1_000
+"""Bytes of a key that are kept where the message is not."""
+
+
+def reason_of(error: Exception | None, *, decided: bool) -> str:
     """The reason class of a dead letter. `decided`: the message was read, so what failed is its decision."""
     if error is None:
         return BEHIND
     if isinstance(error, Undecidable):
         return error.reason
-    if decided:
-        return DECISION_FAILED
-    if isinstance(error, KeyError) and value is not None and len(value) >= 5 and value[0] == 0:
-        return UNKNOWN_TYPE
-    return UNREADABLE
+    return DECISION_FAILED if decided else UNREADABLE
+
+
+def of_no_known_type(message: Message) -> Undecidable:
+    """Why a message begins like no event of its topic, in words."""
+    value = message.value()
+    if isinstance(message, Unfetched):
+        return Unreadable(f"the client cannot unpack it: {message.why}")
+    if value is None:
+        return Unreadable("the record has no value: a topic of events takes no tombstones")
+    if len(value) < 5 or value[0] != 0:
+        return Unreadable(f"{len(value)} bytes that are not in Confluent's wire format: byte 0, then a schema id")
+    return UnknownType(f"schema id {int.from_bytes(value[1:5], 'big')} is no event of this topic that is known here")
 
 
 def describe(error: Exception | None) -> str:
@@ -54,8 +69,8 @@ def record(
 
     with_value: False where not even the letter is taken; then the source's offset is all that leads to the bytes.
     """
-    headers = [
-        *(message.headers() or []),
+    theirs = _headers_of(message)
+    ours = [
         ("__dlq.errors.topic", source.encode()),
         ("__dlq.errors.partition", b"%d" % message.partition()),
         ("__dlq.errors.offset", b"%d" % message.offset()),
@@ -65,10 +80,27 @@ def record(
         ("__dlq.reason", reason.encode()),
         ("__dlq.timestamp", b"%d" % message.timestamp()[1]),
     ]
-    if not with_value:
-        headers = [*headers[len(message.headers() or []) :], ("__dlq.truncated", b"true")]
-    value = message.value() if with_value else b""
-    return DeadLetter(queue, value, message.key(), message.partition(), headers)
+    value, key = message.value(), message.key()
+    size = len(value or b"") + len(key or b"") + sum(len(name) + len(said or b"") + 20 for name, said in theirs)
+    if with_value and size <= MAX_LETTER:
+        return DeadLetter(queue, value, key, message.partition(), [*theirs, *ours])
+    return DeadLetter(queue, b"", (key or b"")[:MAX_KEY], message.partition(), [*ours, ("__dlq.truncated", b"true")])
+
+
+_headers = methodcaller("headers")
+
+
+def _headers_of(message: Message) -> list[tuple[str, bytes]]:
+    """The message's headers; in place of what the client cannot hand out, a note.
+
+    At a header's name that is not UTF-8 confluent-kafka leaves an exception set and returns a broken list all the same.
+    `methodcaller` looks for that; a plain call of a method does not once the interpreter has specialised it, and then
+    whatever is called next fails.
+    """
+    try:
+        return list(_headers(message) or [])
+    except Exception:
+        return [("__dlq.headers.unreadable", b"true")]
 
 
 class ParkedSagas:

@@ -25,7 +25,8 @@ from farandole.codec import Codec, EventType
 from farandole.errors import CodecError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
 from farandole.flow import Decision
-from farandole.message import DeadLetter, Message, Record, TooLarge, UnknownFlow, WrongKey, WrongPartition
+from farandole.message import MAX_RECORD, BadSaga, DeadLetter, Message, Record, TooLarge
+from farandole.message import UnknownFlow, WrongKey, WrongPartition
 from farandole.partitioner import partition_of
 from farandole.table import Changes, Part, Partitioned, UndoLog, changes, undo
 
@@ -47,10 +48,8 @@ class _Out(NamedTuple):
 # The length prefix of an Avro string, by length. Ids are shorter than a topic name (249) and two numbers.
 _LENGTH = [bytes([n << 1]) if n < 64 else bytes([n << 1 & 127 | 128, n >> 6]) for n in range(512)]
 
-MAX_RECORD = 1_000_000 - 2_000
-"""Bytes of an encoded event. Kafka's default limit is 1,048,588 for a batch with its overhead, the client's is
-1,000,000.
-"""
+MAX_SAGA = 500
+"""Characters of the name of a saga that a client begins: it is a key of tables, and copied into every effect."""
 
 
 class Processor:
@@ -148,6 +147,7 @@ class Processor:
         for table in self.tables.values():
             table.parts.pop(partition, None)
         self.timers.forget(partition)
+        self._condemned = {where: strikes for where, strikes in self._condemned.items() if where[1] != partition}
 
     def changelog_topics(self) -> dict[str, str]:
         """Changelog topic, with the namespace → table."""
@@ -215,7 +215,7 @@ class Processor:
                     continue
                 if external is not None and type(event) in external:
                     saga = None
-                    self._check_partition(message)
+                    self._check_beginning(message, event.saga)
                     saga = event.saga
                 if condemned and (topic, partition, last) in condemned:
                     raise TooLarge("the broker refuses what this message causes")
@@ -293,8 +293,10 @@ class Processor:
     def _park(self, message: Message, saga: str | None, error: Exception | None) -> None:
         """Into the dead letter queue; error None: the saga is parked already and this follows."""
         source = message.topic()[len(self.namespace) :]
-        reason = deadletters.reason_of(error, message.value(), decided=saga is not None)
-        if saga is None and not isinstance(error, (WrongKey, WrongPartition)):
+        if saga is None and isinstance(error, (KeyError, TypeError)):  # the look at its first five bytes
+            error = deadletters.of_no_known_type(message)
+        reason = deadletters.reason_of(error, decided=saga is not None)
+        if saga is None and not isinstance(error, (WrongKey, WrongPartition, BadSaga)):
             saga = self._saga_of(message)
         strikes = self._condemned.get((message.topic(), message.partition(), message.offset()), 0)
         letter = deadletters.record(self._dlq, self.group, message, source, reason, error, with_value=strikes < 2)
@@ -303,8 +305,12 @@ class Processor:
         if saga is not None:
             self.parked.add(saga, reason, error, source, message.offset(), message.timestamp()[1])
 
-    def _check_partition(self, message: Message) -> None:
-        """Clients choose their partitioner; a saga that begins on a wrong partition never meets its answers."""
+    def _check_beginning(self, message: Message, saga: str) -> None:
+        """Clients choose their sagas' names, and their partitioner; a saga that begins on a wrong partition never
+        meets its answers.
+        """
+        if not 0 < len(saga) <= MAX_SAGA:
+            raise BadSaga(f"its saga's name has {len(saga)} characters, 1 to {MAX_SAGA} are allowed")
         key = message.key()
         expected = partition_of(key.decode() if key else "", self.partition_count)
         if message.partition() != expected:
@@ -326,7 +332,7 @@ class Processor:
             saga = self.codec.meta_of(message.value() or b"").saga
         except CodecError:
             return None
-        return saga if saga and (message.key() or b"") == saga.encode() else None
+        return saga if 0 < len(saga) <= MAX_SAGA and (message.key() or b"") == saga.encode() else None
 
     # ---- what comes from inside
 
@@ -368,7 +374,10 @@ class Processor:
             topic, partition = self._changelogs[part.table], part.partition
             encode = self._row_types[part.table].encode_row
             for key, row in rows.items():
-                append((topic, None if row is None else encode(row), key, partition))
+                value = None if row is None else encode(row)
+                if value is not None and len(value) + len(key) > MAX_RECORD:
+                    raise CodecError(f"a row of {len(value)} bytes", where=f"table {part.table}")
+                append((topic, value, key, partition))
         for partition, (took, answered, fired) in self._lines.items():
             line = FarandoleJournal(took=tuple(took), answered=tuple(answered), fired=tuple(fired))
             append((self._journal_topic, self._journal.encode_row(line), None, partition))
