@@ -11,7 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -53,6 +53,7 @@ holds = app.Table(
 deliveries = app.Table("deliveries", value=Delivery, help="Deliveries that were received, by sku and delivery.")
 reservations = app.Table("reservations", value=Reservation, help="The reservation of each order, by its id.")
 
+MAX_SKU: Final = 64
 EMPTY = StockLevel(available=0, held=0, sold=0)
 UNHEARD_OF = Reservation(phase="holding")
 
@@ -63,6 +64,7 @@ UNHEARD_OF = Reservation(phase="holding")
 def receive(delivery: StockReceived) -> None:
     """Add a delivery to the stock. The same delivery again changes nothing."""
     assert delivery.sku.split() == [delivery.sku], "a sku has at least one character, and no spaces"
+    assert len(delivery.sku) <= MAX_SKU, f"a sku has at most {MAX_SKU} characters, as in an order"
     assert delivery.quantity > 0, "a delivery is at least one piece"
     key = f"{delivery.sku} {delivery.saga}"
     known = deliveries.get(key)

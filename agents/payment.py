@@ -59,6 +59,9 @@ POSTINGS: Final = {
 }
 """What each kind of posting does to the accounts, times the amount: debit +, credit -. A row adds up to zero."""
 
+MAX_AMOUNT: Final = 1 << 53
+"""What an order may come to; beyond it the ledger's sums would not be exact in every language."""
+
 AUTHORISE_WITHIN: Final = 10.0
 """Seconds. Voids and captures have no deadline: they are tried until the gateway confirms or an operator gives up."""
 
@@ -70,6 +73,7 @@ def authorise(order: InventoryReserved) -> Call[AuthoriseAnswered] | None:
     """Authorise the order's amount. An order that was stopped before it was heard of is not."""
     if order.saga in charges:
         return None
+    assert 0 <= order.amount <= MAX_AMOUNT, f"an amount is 0 to {MAX_AMOUNT} minor units"
     charges[order.saga] = Charge(
         phase="authorising", amount=order.amount, currency=order.currency, ship_to=order.ship_to
     )
