@@ -32,8 +32,9 @@ from faust.channels import Channel
 from faust.exceptions import AlreadyConfiguredWarning
 from yarl import URL
 
-from farandole import config
+from farandole import answers, config
 from farandole import table as tables
+from farandole.answers import MAX_BODY
 from farandole.errors import ConfigError, FarandoleError
 from farandole.table import RowT, UndoLog
 
@@ -87,6 +88,10 @@ class App(faust.App):
         options.setdefault("autodiscover", False)
         options.setdefault("broker", _broker_urls())
         options.setdefault("datadir", _datadir(id))
+        options.setdefault("web_application_options", {"middlewares": [answers.guard()], "client_max_size": MAX_BODY})
+        # Faust's own pages about tables know nothing of the engine's: they would answer 500.
+        options.setdefault("web_router_enabled", False)
+        options.setdefault("web_tables_enabled", False)
         super().__init__(id, **options)
         self.service_name = id
         self.views, self.flows_package = views, flows

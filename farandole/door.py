@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
+from yarl import URL
 
 from farandole.event import Event, Meta
 from farandole.partitioner import partition_of
@@ -43,6 +44,10 @@ HOP = "X-Farandole-Forwarded"
 
 class NoOwner(Exception):
     """The partition has no reachable owner right now: a rebalance or a restart is under way. Ask again."""
+
+
+class Misdirected(NoOwner):
+    """A forwarded request met a worker that does not own its saga either: it is not forwarded again."""
 
 
 class Door:
@@ -151,13 +156,13 @@ class Door:
             except KeyError:
                 raise NoOwner from None  # it left while the request was under way
         if HOP in request.headers:
-            raise NoOwner
+            raise Misdirected
         for fresh in (False, True):
             url = await self._owner(partition, fresh)
             if url and url != self.app.address():
                 try:
                     return await self._forward(url, request)
-                except (aiohttp.ClientError, TimeoutError, NoOwner):
+                except (aiohttp.ClientError, TimeoutError, ValueError, NoOwner):
                     continue  # the owner that was known is not the owner any more: ask once more who is
         raise NoOwner
 
@@ -166,13 +171,16 @@ class Door:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=FORWARD_TIMEOUT))
         async with self._session.request(
             request.method,
-            url + request.path_qs,
+            URL(url + request.rel_url.raw_path_qs, encoded=True),
             data=await request.read(),
             headers={HOP: "1", "Content-Type": "application/json"},
         ) as response:
-            if response.status == 503:
+            if response.status in (421, 503):
                 raise NoOwner
-            return response.status, await response.json(content_type=None)
+            said = await response.json()
+            if not isinstance(said, dict):
+                raise ValueError("the owner's answer is no JSON object")
+            return response.status, said
 
     async def _owner(self, partition: int, fresh: bool) -> str | None:
         if fresh or time.monotonic() - self._asked > OWNERS_FRESH:

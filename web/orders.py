@@ -9,12 +9,14 @@ rows only.
     GET /orders/{id}           200 or 404
     POST /orders/{id}/cancel   202 asked for, 404 unknown, 409 ended already
 
+Whatever goes wrong is a JSON object with `problems`, `what`, `where` and `mend`.
 503 with Retry-After: nobody owns the order's partition at this moment. The same request is safe to
 repeat.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -23,15 +25,16 @@ from faust.web import View
 
 from agents import order as service
 from events import CancelOrder, Order, OrderLine, PlaceOrder
-from farandole.door import Door, NoOwner
+from farandole.answers import error, where_of
+from farandole.door import Door, Misdirected, NoOwner
 from farandole.errors import CodecError
 
 FLOW = "order/1"
 DECIDED_WITHIN = 10.0
 """Seconds that a request waits for its order to be decided before it is answered with 202."""
 
-MAX_BODY = 256 * 1024
-"""Bytes of a request. A hundred lines take some ten thousand."""
+ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+"""What an order's id may look like; whatever else stands in a path names no order."""
 
 REQUEST_FIELDS = frozenset(PlaceOrder.__struct_fields__) - {"saga"}
 
@@ -63,8 +66,8 @@ def read_request(body: bytes) -> PlaceOrder | list[str]:
     try:
         raw = msgspec.json.decode(body)
         command = msgspec.convert(raw, PlaceOrder)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return [str(error)]
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: a number of 5,000 digits, say
+        return [str(error)[:500]]
     problems = _unknown_fields(raw, REQUEST_FIELDS, "") + service.validate(command)
     return problems or command
 
@@ -87,10 +90,7 @@ class Orders:
         return service.orders.committed(partition, order_id)
 
     async def place(self, request: Any) -> Reply:
-        body = await request.read()
-        if len(body) > MAX_BODY:
-            return 422, {"problems": [f"the request has {len(body)} bytes, at most {MAX_BODY} are read"]}
-        command = read_request(body)
+        command = read_request(await request.read())
         if isinstance(command, list):
             return 422, {"problems": command}
         order_id = service.order_id(command.customer, command.idempotency_key)
@@ -116,6 +116,9 @@ class Orders:
         return await self._door.at_owner(request, order_id, here)
 
     async def get(self, request: Any, order_id: str) -> Reply:
+        if not ORDER_ID.fullmatch(order_id):
+            return _unknown(order_id)
+
         async def here(partition: int) -> Reply:
             row = self._row(partition, order_id)
             return (200, order_as_json(order_id, row)) if row else _unknown(order_id)
@@ -123,6 +126,9 @@ class Orders:
         return await self._door.at_owner(request, order_id, here)
 
     async def cancel(self, request: Any, order_id: str) -> Reply:
+        if not ORDER_ID.fullmatch(order_id):
+            return _unknown(order_id)
+
         async def here(partition: int) -> Reply:
             row = self._row(partition, order_id)
             if row is None:
@@ -143,27 +149,32 @@ def add_views(app: Any) -> None:
     """Register the views with the order service's App."""
     orders = Orders(Door(app, topic="order.commands"))
 
-    async def reply(web: Any, answer: Any) -> Any:
+    async def reply(web: Any, request: Any, answer: Any) -> Any:
+        headers = {}
         try:
             status, said = await answer
-        except CodecError as error:
-            return web.json({"problems": [error.what]}, status=422)
+        except CodecError as refused:
+            status, said = 422, {"problems": [refused.what]}
+        except Misdirected:
+            status, said = 421, {"problems": ["a forwarded request for an order that this worker does not own"]}
         except (NoOwner, KafkaException):
             headers = {"Retry-After": "1"}
-            return web.json({"problems": ["the order's partition is being handed over"]}, status=503, headers=headers)
-        return web.json(said, status=status)
+            status, said = 503, {"problems": ["the order's partition is being handed over"]}
+        if status >= 400 and "what" not in said:  # a forwarded answer has it all
+            said = error(status, "; ".join(said["problems"])[:500], where_of(request), said)
+        return web.json(said, status=status, headers=headers)
 
     @app.page("/orders")
     class Place(View):
         async def post(self, request: Any) -> Any:
-            return await reply(self, orders.place(request))
+            return await reply(self, request, orders.place(request))
 
     @app.page("/orders/{order_id}")
     class Look(View):
         async def get(self, request: Any, order_id: str) -> Any:
-            return await reply(self, orders.get(request, order_id))
+            return await reply(self, request, orders.get(request, order_id))
 
     @app.page("/orders/{order_id}/cancel")
     class Cancel(View):
         async def post(self, request: Any, order_id: str) -> Any:
-            return await reply(self, orders.cancel(request, order_id))
+            return await reply(self, request, orders.cancel(request, order_id))
