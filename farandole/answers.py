@@ -47,7 +47,9 @@ _MENDS = {
 
 
 def error(status: int, what: str, where: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The JSON of an error, with what the view has to say besides. All text becomes Unicode that can be sent, whatever it was made of."""
+    """The JSON of an error, with what the view has to say besides. All text becomes Unicode that can be sent,
+    whatever it was made of.
+    """
     said = {"what": what, "where": where, "mend": _MENDS.get(status, "mend the request as `problems` says")}
     return _clean({"problems": [what]} | (more or {}) | said)  # type: ignore[no-any-return]
 
