@@ -25,8 +25,17 @@ from farandole.codec import Codec, EventType
 from farandole.errors import CodecError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
 from farandole.flow import Decision
-from farandole.message import MAX_RECORD, BadSaga, DeadLetter, Message, Record, TooLarge
-from farandole.message import UnknownFlow, WrongKey, WrongPartition
+from farandole.message import (
+    MAX_RECORD,
+    BadSaga,
+    DeadLetter,
+    Message,
+    Record,
+    TooLarge,
+    UnknownFlow,
+    WrongKey,
+    WrongPartition,
+)
 from farandole.partitioner import partition_of
 from farandole.table import Changes, Part, Partitioned, UndoLog, changes, undo
 

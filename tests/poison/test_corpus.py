@@ -81,7 +81,7 @@ def run(processor: Processor, message: Message) -> tuple[Outcome, list[Any]]:
         processor.rollback()
         processor.condemn(message.topic(), message.partition(), message.offset())
         return run(processor, message)
-    records = [tuple(record) for record in processor.records if not record.topic.endswith(".journal")]
+    records = [tuple(record) for record in processor.records if not record[0].endswith(".journal")]
     outcome = sorted(processor.events), records
     processor.commit()
     return outcome, dead
