@@ -478,6 +478,8 @@ class Engine:
                     "%s: %s from %s is a dead letter (%s): %s",
                     processor.group, "saga " + saga if saga else "a message", source, reason, _first_line(error),
                 )  # fmt: skip
+        if processor.dead and (many := processor.parked.newly_many()):
+            log.warning("%s: %d sagas are parked", processor.group, many)
         changed = processor.commit()
         for tp in offsets:
             self._position[tp.topic, tp.partition] = tp.offset
