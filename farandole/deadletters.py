@@ -28,6 +28,11 @@ MAX_LETTER = 2_000_000
 MAX_KEY = 1_000
 """Bytes of a key that are kept where the message is not."""
 
+EXPLAINED = 10_000
+"""Parked sagas of a partition whose rows keep the error's text; beyond, only the dead letter has it. None is forgotten:
+its next message would be decided ahead of those in the queue.
+"""
+
 
 def reason_of(error: Exception | None, *, decided: bool) -> str:
     """The reason class of a dead letter. `decided`: the message was read, so what failed is its decision."""
@@ -108,14 +113,22 @@ class ParkedSagas:
 
     def __init__(self, log: UndoLog) -> None:
         self.table: Partitioned[FarandoleParked] = Partitioned("parked", FarandoleParked, log)
+        self._told = EXPLAINED
+
+    def newly_many(self) -> int:
+        """How many there are, if that is more than EXPLAINED, and twice what was told last; else 0."""
+        many = sum(len(part.rows) for part in self.table.parts.values())
+        if many < self._told:
+            return 0
+        self._told = 2 * many
+        return many
 
     def add(self, saga: str, reason: str, error: Exception | None, topic: str, offset: int, since: int) -> None:
         """One more message of the saga in the queue; the first one's reason is kept."""
         row = self.table.get(saga)
         if row is None:
-            row = FarandoleParked(
-                count=1, reason=reason, error=describe(error), topic=topic, offset=offset, since=since
-            )
+            explained = describe(error) if len(self.table.rows) < EXPLAINED else ""
+            row = FarandoleParked(count=1, reason=reason, error=explained, topic=topic, offset=offset, since=since)
         else:
             row = FarandoleParked(
                 count=row.count + 1,
