@@ -81,7 +81,8 @@ def run(processor: Processor, message: Message) -> tuple[Outcome, list[Any]]:
         processor.rollback()
         processor.condemn(message.topic(), message.partition(), message.offset())
         return run(processor, message)
-    records = [tuple(record) for record in processor.records if not record[0].endswith(".journal")]
+    records: list[tuple[Any, ...]] = [each for each in processor.records if not each[0].endswith(".journal")]
+    records += [tuple(letter) for letter in processor.letters]
     outcome = sorted(processor.events), records
     processor.commit()
     return outcome, dead
