@@ -41,6 +41,8 @@ MODULES = [
 """What runs in a worker. Commands, the sandbox, the audit and the embedded Kafka are not in production."""
 
 NO_LIMITS = {
+    "clients.TOLD_EVERY": "how often a long recovery is told",
+    "views.BELIEVED_FOR": "how long an answer is believed",
     "engine.AHEAD_MS": "how long an acknowledgement may wait",
     "engine.IDLE_WAIT": "how often an idle engine looks around",
     "engine.BUSY_WAIT": "the same, while calls are under way",
