@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from confluent_kafka import KafkaException
 
-from bench import report, rounds
+from bench import recovery, report, rounds
 from bench.errors import BenchError
 from bench.orders import codec
 from bench.profiling import profile
@@ -26,11 +26,13 @@ def command(
     orders: Annotated[int, typer.Option(min=100, help="Orders of the backlog.")] = 20_000,
     paced_seconds: Annotated[float, typer.Option(min=2.0, help="Seconds at 100 orders/s.")] = 20.0,
     repeat: Annotated[int, typer.Option("--rounds", min=1, help="How often each side has its turn.")] = 3,
+    rows: Annotated[int, typer.Option(min=1_000, help="Rows of the table that is rebuilt.")] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     profiled: Annotated[bool, typer.Option("--profile", help="Show where Farandole's time goes instead.")] = False,
 ) -> None:
     """Measure what Farandole costs: CPU per order under a backlog, latency at 100 orders/s, each beside a loop on
-    librdkafka that moves and persists the same records in transactions and does nothing else.
+    librdkafka that moves and persists the same records in transactions and does nothing else; then how soon work goes
+    on after a crash.
 
     It starts a Kafka of its own, or takes the one that KAFKA_BOOTSTRAP_SERVERS names, and takes some minutes. Exit
     code 0 unless it could not measure.
@@ -40,7 +42,11 @@ def command(
     try:
         with stage() as where:
             plan = Plan(orders, paced_seconds, RATE)
-            found = profile(where, codec(), orders) if profiled else compare(where, plan, repeat)
+            if profiled:
+                found = profile(where, codec(), orders)
+            else:
+                found = compare(where, plan, repeat)
+                found["recovery"] = recovery.measure(where, codec(), rows)
     except FarandoleError as error:
         _fail(error)
     except KafkaException as error:

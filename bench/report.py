@@ -199,8 +199,23 @@ def show(found: dict[str, Any]) -> None:
     console.print(_throughput_table(found["throughput"]))
     console.print(_latency_table(found["latency"]))
     console.print(_hop_table(found["latency"]))
-    for line in _conclusions(found):
+    for line in (*_conclusions(found), *_recovery(found["recovery"])):
         console.print(line, highlight=False)
+
+
+def _recovery(found: dict[str, Any]) -> list[str]:
+    tables, hanging = found["tables"], found["hanging_transaction_seconds"]
+    seconds = ", ".join(f"{each:.1f}" for each in found["restart_seconds"])
+    owner = ", ".join(f"{each:.1f}" for each in hanging["owner_restarted"])
+    return [
+        "",
+        f"A table of {tables['rows']:,} rows is rebuilt at {tables['rows_per_second']:,} rows/s: "
+        f"{tables['rate_ratio']:.2f} of the rate of a loop that only consumes and decodes "
+        f"({tables['raw_rows_per_second']:,} rows/s; aim: 0.5 or more)",
+        f"A killed worker serves again after {seconds} s from its start (aim: 3 s)",
+        f"A transaction that it left open holds up readers for {owner} s if it is restarted, "
+        f"{hanging['another_worker_takes_over']:.1f} s if another worker takes over",
+    ]
 
 
 def _console() -> Console:
