@@ -19,12 +19,16 @@ from typing import Any
 import psutil
 import pytest
 
+from farandole.demo.mischief import NOISY_TOPICS
 from farandole.errors import FarandoleError
 from farandole.pytest_plugin import TestKafka
 from farandole.system import System
+from farandole.topics import Topics
 
 DEMO = [sys.executable, "-m", "farandole.cli.main", "demo"]
 GONE_WITHIN = 20.0
+ROOT = Path(__file__).parents[1]
+STOCK_CONSUMER = Path(__file__).with_name("stock_consumer.py")
 
 
 @pytest.fixture
@@ -67,7 +71,9 @@ def running_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.mark.usefixtures("environment")
-def test_whatever_goes_wrong_every_order_ends_once_or_is_parked_and_the_audit_holds(tmp_path: Path) -> None:
+def test_whatever_goes_wrong_every_order_ends_once_or_is_parked_and_the_audit_holds(
+    kafka: TestKafka, tmp_path: Path
+) -> None:
     demo = start(
         *("--orders", "80", "--seed", "3", "--workers", "payment=2", "--kill", "inventory@30", "--json"),
         errors=tmp_path / "errors",
@@ -102,6 +108,25 @@ def test_whatever_goes_wrong_every_order_ends_once_or_is_parked_and_the_audit_ho
     assert requests["conflict"] == {"409": 1}
     assert set(requests["reject"]) == {"422"}
     assert requests["look for nothing"] == {"404": 1}
+    check_that_a_stock_consumer_reads_every_topic(kafka, audit["namespace"], tmp_path)
+
+
+def check_that_a_stock_consumer_reads_every_topic(kafka: TestKafka, namespace: str, elsewhere: Path) -> None:
+    """Nothing of the project is imported; what the demo planted as nonsense is all that cannot be read."""
+    found = subprocess.run(
+        [sys.executable, "-I", STOCK_CONSUMER, kafka.bootstrap_servers, namespace, ROOT / "schemas"],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert found.returncode == 0, found.stderr
+    said = json.loads(found.stdout)
+    assert said["modules"] == []
+    assert set(said["counts"]) >= set(Topics.load(ROOT / "topics.yaml").topics)
+    quiet = {topic for topic, count in said["counts"].items() if not count}
+    assert {topic for topic in quiet if not topic.endswith((".dlq", "-parked-changelog"))} <= {"payment.commands"}
+    assert set(said["unreadable"]) <= set(NOISY_TOPICS)
 
 
 @pytest.mark.usefixtures("environment")
