@@ -137,11 +137,14 @@ class FarandoleJournal(Row, frozen=True, gc=False):
     took: Stretches of input, in the order in which they were decided.
     answered: Idempotency keys of the outside calls whose answers this transaction recorded, after the stretches.
     fired: Keys of the timers that this transaction fired, after the answers.
+    evicted: Rows that this transaction removed because their saga had ended long before, `table key`, after the
+        timers.
     """
 
     took: tuple[FarandoleStretch, ...]
     answered: tuple[str, ...]
     fired: tuple[str, ...]
+    evicted: tuple[str, ...] = ()
 
 
 class FarandoleParked(Row, frozen=True, gc=False):

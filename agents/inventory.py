@@ -48,10 +48,18 @@ from farandole import App, CancelTimer, Timer
 app = App("inventory")
 levels = app.Table("levels", value=StockLevel, help="The stock of each sku.")
 holds = app.Table(
-    "holds", value=Hold, help="What became of each order line, by order and line, in its sku's partition."
+    "holds",
+    value=Hold,
+    ended=lambda hold: hold.phase != "held",
+    help="What became of each order line, by order and line, in its sku's partition.",
 )
 deliveries = app.Table("deliveries", value=Delivery, help="Deliveries that were received, by sku and delivery.")
-reservations = app.Table("reservations", value=Reservation, help="The reservation of each order, by its id.")
+reservations = app.Table(
+    "reservations",
+    value=Reservation,
+    ended=lambda reservation: reservation.phase in ("released", "committed"),
+    help="The reservation of each order, by its id.",
+)
 
 MAX_SKU: Final = 64
 EMPTY = StockLevel(available=0, held=0, sold=0)

@@ -22,7 +22,12 @@ from events import (
 from farandole import App, Call
 
 app = App("notification")
-mails = app.Table("mails", value=Mail, help="The mail about each order's end, by the order's id.")
+mails = app.Table(
+    "mails",
+    value=Mail,
+    ended=lambda mail: mail.phase != "sending",
+    help="The mail about each order's end, by the order's id.",
+)
 mailer = app.outside("mail", "MAIL_URL")
 
 SEND_WITHIN: Final = 86_400.0

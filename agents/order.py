@@ -39,7 +39,7 @@ from events import (
 from farandole import App
 
 app = App("order", views="web.orders")
-orders = app.Table("orders", value=Order, help="Every order, by its id.")
+orders = app.Table("orders", value=Order, ended=lambda order: order.phase != "placed", help="Every order, by its id.")
 
 OWED: Final = {
     "inventory.rejected": ["released"],

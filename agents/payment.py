@@ -40,7 +40,12 @@ from events import (
 from farandole import App, Call, Withdraw
 
 app = App("payment")
-charges = app.Table("charges", value=Charge, help="The payment of each order, by its id.")
+charges = app.Table(
+    "charges",
+    value=Charge,
+    ended=lambda charge: charge.phase in ("declined", "voided", "captured"),
+    help="The payment of each order, by its id.",
+)
 gateway = app.outside("gateway", "PAYMENT_GATEWAY_URL")
 
 OPEN: Final = "authorisations.open"

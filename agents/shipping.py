@@ -35,7 +35,12 @@ from events import (
 from farandole import App, Call
 
 app = App("shipping")
-shipments = app.Table("shipments", value=Shipment, help="The shipment of each order, by its id.")
+shipments = app.Table(
+    "shipments",
+    value=Shipment,
+    ended=lambda shipment: shipment.phase in ("dispatched", "failed", "cancelled"),
+    help="The shipment of each order, by its id.",
+)
 carrier = app.outside("carrier", "CARRIER_URL")
 
 BOOK_WITHIN: Final = 10.0

@@ -89,7 +89,7 @@ def _only_decode(clients: KafkaClients, processor: Processor, topic: str, partit
     """What any consumer would have to do to read the records, and no more."""
     decode = processor.codec.type_of(StockLevel).decode_row
 
-    def take(key: bytes, value: bytes | None) -> None:
+    def take(key: bytes, value: bytes | None, at: int) -> None:
         if value is not None:
             decode(value)
 

@@ -22,7 +22,7 @@ import importlib
 import socket
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +103,27 @@ class App(faust.App):
         self.doors: list[Any] = []
 
     def Table(  # type: ignore[override]
-        self, name: str, *, value: type[RowT], help: str = "", **options: Any
+        self,
+        name: str,
+        *,
+        value: type[RowT],
+        ended: Callable[[RowT], bool] | None = None,
+        help: str = "",
+        **options: Any,
     ) -> tables.Table[RowT]:
-        """A table of the service: string keys, values of class `value`; changelog topic `<id>-<name>-changelog`."""
+        """A table of the service: string keys, values of class `value`; changelog topic `<id>-<name>-changelog`.
+
+        ended: tells of a row that its saga has ended, so that it may go a week later (FARANDOLE_KEEP_SECONDS)
+        """
         table = tables.Table(
-            self, name=name, value=value, log=self.undo_log, help=help, beacon=self.tables.beacon, **options
+            self,
+            name=name,
+            value=value,
+            log=self.undo_log,
+            ended=ended,
+            help=help,
+            beacon=self.tables.beacon,
+            **options,
         )
         self.rows[name] = table
         self.tables.add(table)

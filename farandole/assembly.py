@@ -121,5 +121,6 @@ def assemble(app: App) -> Assembled:
         flows=flows,
         internal=internal_events(flows),
         namespace=namespace,
+        keep=config.keep_seconds(),
     )
     return Assembled(processor, pausable_topics(app, flows, codec, namespace))

@@ -261,7 +261,7 @@ class KafkaClients:
         if end[topic, partition] == 0:
             return False
         with self._reader(end) as reader:
-            return _read_until(reader, set(end), end, dict.fromkeys(end, lambda key, value: None), most=1) > 0
+            return _read_until(reader, set(end), end, dict.fromkeys(end, lambda key, value, at: None), most=1) > 0
 
     @contextmanager
     def _reader(self, partitions: Iterable[tuple[str, int]]) -> Iterator[Any]:
@@ -316,7 +316,7 @@ def _read_until(
     reader: Any,
     left: set[tuple[str, int]],
     ends: dict[tuple[str, int], int],
-    take: dict[tuple[str, int], Callable[[bytes, bytes | None], None]],
+    take: dict[tuple[str, int], Callable[[bytes, bytes | None, int], None]],
     most: int | None = None,
 ) -> int:
     """Give every committed record to `take`, until all of `left` have been read to their ends. Returns how many."""
@@ -339,7 +339,7 @@ def _read_until(
             error = message.error()
             where = (message.topic(), message.partition())
             if error is None:
-                take[where](message.key(), message.value())
+                take[where](message.key(), message.value(), message.timestamp()[1])
                 count += 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 if message.offset() >= ends[where]:

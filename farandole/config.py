@@ -31,6 +31,9 @@ PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 ANSWER_SECONDS = 10.0
 
+KEEP_SECONDS = 7 * 24 * 3600
+"""For how long the row of an ended saga stays, unless FARANDOLE_KEEP_SECONDS says otherwise."""
+
 
 class Secret(str):
     """A string whose repr does not tell it: dictionaries of settings end up in logs and tracebacks."""
@@ -64,6 +67,22 @@ def project_root() -> Path:
 def setting(name: str, default: str = "") -> str:
     """A setting by its name; an empty one counts as unset."""
     return os.environ.get(name) or _dotenv().get(name) or default
+
+
+def keep_seconds() -> float:
+    """For how long the row of an ended saga stays. ConfigError if that is no time."""
+    said = setting("FARANDOLE_KEEP_SECONDS", str(KEEP_SECONDS))
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e10:
+        raise ConfigError(
+            f"{said!r} is no time for which rows of ended sagas stay",
+            where="FARANDOLE_KEEP_SECONDS",
+            mend=f"seconds, more than 0; {KEEP_SECONDS} (seven days) if it is not set",
+        )
+    return seconds
 
 
 def namespace() -> str:

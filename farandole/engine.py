@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -44,6 +44,9 @@ CALLS_AT_ONCE = 10_000
 
 AHEAD_MS = 1_000
 """How long messages that caused nothing may wait for the next transaction to acknowledge them."""
+
+EVICTION_MS = 1_000
+"""How often rows are looked for that may go."""
 
 IDLE_WAIT = 0.1
 """Seconds that an idle engine waits for a message before it looks at timers and the stop flag again."""
@@ -149,7 +152,7 @@ class Engine:
         self._producer_id = ""
         self._position: dict[tuple[str, int], int] = {}
         self._ahead: dict[tuple[str, int], int] = {}
-        self._ahead_since = 0
+        self._ahead_since = self._evicted_at = 0
         self._taken = self._failures = 0
         self._committing = False
         self._read: dict[tuple[str, int], int] = {}
@@ -317,9 +320,11 @@ class Engine:
         self._pause_or_resume()
         self._look_at_timers()
         due = [(p, barrier) for p, barrier in self._barriers.items() if self._passed(barrier[1])]
-        late = bool(self._ahead) and self.now() - self._ahead_since >= AHEAD_MS
-        if messages or self.answers or due or late:
-            self._transact(messages, due, acknowledge=late)
+        now = self.now()
+        late = bool(self._ahead) and now - self._ahead_since >= AHEAD_MS
+        old = self._look_at_evictions(now)
+        if messages or self.answers or due or late or old:
+            self._transact(messages, due, acknowledge=late, old=old)
             self.busy_since = None
             return True
         self._complaints.settle()
@@ -388,7 +393,7 @@ class Engine:
         else:
             log.warning("%s: %s", self.processor.group, error)
 
-    def _transact(self, messages: list[Message], due: list[Due], acknowledge: bool) -> None:
+    def _transact(self, messages: list[Message], due: list[Due], acknowledge: bool, old: Sequence[int] = ()) -> None:
         """Decide, produce, commit. What causes nothing waits for the next transaction, unless it is to be
         acknowledged.
         """
@@ -400,6 +405,8 @@ class Engine:
         self.busy_since = time.monotonic()
         try:
             self._decide(messages, answers, [] if alone else due)
+            for partition in () if alone else old:
+                self.processor.evict(partition, self.now())
             if self.processor.silent and not (acknowledge or alone):
                 return
             self.processor.seal()
@@ -480,7 +487,7 @@ class Engine:
                 )  # fmt: skip
         if processor.dead and (many := processor.parked.newly_many()):
             log.warning("%s: %d sagas are parked", processor.group, many)
-        changed = processor.commit()
+        changed = processor.commit(self.now())
         for tp in offsets:
             self._position[tp.topic, tp.partition] = tp.offset
         self._ahead.clear()
@@ -582,6 +589,15 @@ class Engine:
 
     def _passed(self, barrier: dict[tuple[str, int], int]) -> bool:
         return all(max(self._read.get(where, 0), self._position.get(where, 0)) >= end for where, end in barrier.items())
+
+    # ---- rows of sagas that ended long ago
+
+    def _look_at_evictions(self, now: int) -> list[int]:
+        """Partitions that have some, looked for once in EVICTION_MS."""
+        if now - self._evicted_at < EVICTION_MS:
+            return []
+        self._evicted_at = now
+        return self.processor.evictions.due(now)
 
     # ---- back-pressure
 

@@ -24,6 +24,7 @@ from farandole import calls, deadletters, timers
 from farandole.codec import Codec, EventType
 from farandole.errors import CodecError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
+from farandole.eviction import Evictions
 from farandole.flow import Decision
 from farandole.message import (
     MAX_RECORD,
@@ -46,6 +47,10 @@ class _Route(NamedTuple):
     decode: Callable[[bytes], tuple[bytes, bytes, bytes, Any]]
     decisions: dict[bytes, tuple[Callable[..., Any], bool]]
     key: Callable[[Any], Any]
+
+
+_Line = tuple[list[FarandoleStretch], list[str], list[str], list[str]]
+"""A journal line in the making: took, answered, fired, evicted."""
 
 
 class _Out(NamedTuple):
@@ -74,6 +79,7 @@ class Processor:
         flows:     keys of all flows there are
         internal:  event classes that decisions publish; what else is heard comes from clients
         namespace: prefix of every topic
+        keep:      seconds for which the row of an ended saga stays
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class Processor:
         flows: Iterable[str],
         internal: Iterable[type[Event]] = (),
         namespace: str = "",
+        keep: float = 7 * 24 * 3600.0,
     ) -> None:
         self.service, self.log, self.codec, self.namespace = service, log, codec, namespace
         self.group = namespace + service
@@ -101,6 +108,8 @@ class Processor:
         engines += [self.timers.table] if self.timed else []
         engines += [self.calls.table] if any(decision.calls for _, _, decision in bindings) else []
         self.tables: dict[str, Partitioned[Any]] = {table.name: table for table in (*tables, *engines)}
+        ended = {table.name: table.ended for table in self.tables.values() if table.ended is not None}
+        self.evictions = Evictions(ended, round(keep * 1000))
         self._changelogs = {name: f"{self.group}-{name}-changelog" for name in self.tables}
         self._row_types = {name: codec.type_of(table.row) for name, table in self.tables.items()}
         self._answers: dict[str, tuple[str, type[Any], Callable[[Any, bytes], bytes]]] = {}
@@ -156,22 +165,27 @@ class Processor:
         for table in self.tables.values():
             table.parts.pop(partition, None)
         self.timers.forget(partition)
+        self.evictions.forget(partition)
         self._condemned = {where: strikes for where, strikes in self._condemned.items() if where[1] != partition}
 
     def changelog_topics(self) -> dict[str, str]:
         """Changelog topic, with the namespace → table."""
         return {topic: table for table, topic in self._changelogs.items()}
 
-    def restore(self, table: str, partition: int) -> Callable[[bytes, bytes | None], None]:
-        """A function that takes one changelog record's key and value into the table's partition."""
+    def restore(self, table: str, partition: int) -> Callable[[bytes, bytes | None, int], None]:
+        """A function that takes one changelog record's key, value and time (ms) into the table's partition."""
         rows = self.tables[table].parts[partition].rows
         decode = self._row_types[table].decode_row
+        note_time = self.evictions.times(table, partition)
 
-        def take(key: bytes, value: bytes | None) -> None:
+        def take(key: bytes, value: bytes | None, at: int) -> None:
+            name = key.decode()
             if value is None:
-                rows.pop(key.decode(), None)
+                rows.pop(name, None)
             else:
-                rows[key.decode()] = decode(value)
+                rows[name] = decode(value)
+                if note_time is not None:
+                    note_time(name, at)
 
         return take
 
@@ -179,6 +193,7 @@ class Processor:
         """The changelog has been read: make what is derived from the tables."""
         if self.timed:
             self.timers.rebuild(partition)
+        self.evictions.restored(partition, [table.parts[partition] for table in self.tables.values()])
 
     # ---- a batch
 
@@ -262,10 +277,10 @@ class Processor:
             first = took.pop().first
         took.append(FarandoleStretch(topic=name, first=first, last=last))
 
-    def _journal_of(self, partition: int) -> tuple[list[FarandoleStretch], list[str], list[str]]:
+    def _journal_of(self, partition: int) -> _Line:
         line = self._lines.get(partition)
         if line is None:
-            line = self._lines[partition] = ([], [], [])
+            line = self._lines[partition] = ([], [], [], [])
         return line
 
     def _carry_out(self, effects: Any, message: Message, name: str, origin: bytes, saga: str) -> None:
@@ -373,6 +388,15 @@ class Processor:
             self._journal_of(partition)[2].append(name)
         return len(fired)
 
+    def evict(self, partition: int, now: int) -> None:
+        """Remove rows whose saga ended long ago (now: ms)."""
+        parked = self.parked.table.parts[partition].rows
+        for part, key in self.evictions.take(partition, now, parked):
+            table = self.tables[part.table]
+            table.switch(partition)
+            table.remove(key)
+            self._journal_of(partition)[3].append(f"{part.table} {key}")
+
     # ---- the end of a batch
 
     def seal(self) -> None:
@@ -387,8 +411,10 @@ class Processor:
                 if value is not None and len(value) + len(key) > MAX_RECORD:
                     raise CodecError(f"a row of {len(value)} bytes", where=f"table {part.table}")
                 append((topic, value, key, partition))
-        for partition, (took, answered, fired) in self._lines.items():
-            line = FarandoleJournal(took=tuple(took), answered=tuple(answered), fired=tuple(fired))
+        for partition, (took, answered, fired, evicted) in self._lines.items():
+            line = FarandoleJournal(
+                took=tuple(took), answered=tuple(answered), fired=tuple(fired), evicted=tuple(evicted)
+            )
             append((self._journal_topic, self._journal.encode_row(line), None, partition))
 
     @property
@@ -401,10 +427,12 @@ class Processor:
         """Partitions whose tables the batch may have written."""
         return set(self._lines)
 
-    def commit(self) -> Changes:
-        """The batch has been committed: forget how to undo it. Returns what changed."""
+    def commit(self, at: int) -> Changes:
+        """The batch has been committed, at `at` (ms): forget how to undo it. Returns what changed."""
         changed = self._changed
         self.timers.committed()
+        self.evictions.committed()
+        self.evictions.note(changed, at)
         self._reset()
         return changed
 
@@ -412,6 +440,7 @@ class Processor:
         """The batch will not be committed: everything as before."""
         undo(self.log)
         self.timers.rolled_back()
+        self.evictions.rolled_back()
         self._reset()
 
     def _reset(self) -> None:
@@ -423,6 +452,6 @@ class Processor:
         """(topic, partition) → the offset after the last message taken since the last commit."""
         self._changed: Changes = {}
         self.dead: list[tuple[str, str, str | None, Exception | None]] = []
-        self._lines: dict[int, tuple[list[FarandoleStretch], list[str], list[str]]] = {}
+        self._lines: dict[int, _Line] = {}
         for table in self.tables.values():
             table.leave()

@@ -11,7 +11,7 @@ stretch of messages, not once per access.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import faust
@@ -64,8 +64,8 @@ class _Homeless(dict[str, Any]):
 class Partitioned(Generic[RowT]):
     """The rows of one table in all partitions that this worker owns, and the one that is under way."""
 
-    def __init__(self, name: str, row: type[RowT], log: UndoLog) -> None:
-        self.name, self.row, self.log = name, row, log
+    def __init__(self, name: str, row: type[RowT], log: UndoLog, ended: Callable[[RowT], bool] | None = None) -> None:
+        self.name, self.row, self.log, self.ended = name, row, log, ended
         self.parts: dict[int, Part] = {}
         self.leave()
 
@@ -95,13 +95,25 @@ class Partitioned(Generic[RowT]):
 class Table(faust.Table[str, RowT], Generic[RowT]):
     """A Faust table whose rows are kept by the batch engine: `levels[sku] = StockLevel(...)`.
 
+    ended: tells of a row that its saga has ended; such a row is removed a retention after its last change
+           (FARANDOLE_KEEP_SECONDS). None: rows stay for ever.
+
     Keys are strings, values rows generated from schemas/. A row is reachable from messages of its own partition only.
     """
 
-    def __init__(self, app: App, *, name: str, value: type[RowT], log: UndoLog, **options: Any) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        name: str,
+        value: type[RowT],
+        log: UndoLog,
+        ended: Callable[[RowT], bool] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(app, name=name, key_type=str, value_type=None, **options)
         self.row = value
-        self.local = Partitioned(name, value, log)
+        self.local = Partitioned(name, value, log, ended)
 
     def __getitem__(self, key: str) -> RowT:
         return self.local.rows[key]  # type: ignore[no-any-return]

@@ -84,7 +84,7 @@ def run(processor: Processor, message: Message) -> tuple[Outcome, list[Any]]:
     records: list[tuple[Any, ...]] = [each for each in processor.records if not each[0].endswith(".journal")]
     records += [tuple(letter) for letter in processor.letters]
     outcome = sorted(processor.events), records
-    processor.commit()
+    processor.commit(0)
     return outcome, dead
 
 

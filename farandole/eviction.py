@@ -1,0 +1,106 @@
+"""Rows that may go: those of which their table says that their saga has ended, `keep` after their last change.
+
+Invariants:
+- A row goes only if it is still the row that was noted: whoever changed it since has noted it anew, or it is not ended.
+- A row whose saga is parked stays: its messages are still to come.
+- What an aborted transaction has taken is due again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from farandole.table import Changes, Part
+
+AT_ONCE = 2_000
+"""Rows of one partition that go in one transaction at the most; the others follow in the next."""
+
+AGAIN_AFTER = 3_600_000
+"""Milliseconds until a row that has to stay, because its saga is parked, is looked at again."""
+
+Ended = Callable[[Any], bool]
+
+
+class Evictions:
+    """The ended rows of one service, by partition, oldest first.
+
+    ended: table → whether a row's saga has ended
+    keep:  milliseconds for which an ended row stays
+    """
+
+    def __init__(self, ended: Mapping[str, Ended], keep: int) -> None:
+        self._ended, self._keep = ended, keep
+        self._waiting: dict[int, deque[tuple[int, Part, str, Any]]] = {}
+        self._taken: list[tuple[int, Part, str, Any]] = []
+        self._times: dict[int, dict[tuple[str, str], int]] = {}
+
+    # ---- what has ended
+
+    def note(self, changed: Changes, at: int) -> None:
+        """A commit at `at` (ms) has changed these rows."""
+        for part, rows in changed.items():
+            ended = self._ended.get(part.table)
+            if ended is not None:
+                waiting = self._waiting.setdefault(part.partition, deque())
+                waiting.extend((at, part, key, row) for key, row in rows.items() if row is not None and ended(row))
+
+    def times(self, table: str, partition: int) -> Callable[[str, int], None] | None:
+        """Takes key and time of each row that is restored, if rows of this table ever go."""
+        if table not in self._ended:
+            return None
+        times = self._times.setdefault(partition, {})
+
+        def at(key: str, time: int) -> None:
+            times[table, key] = time
+
+        return at
+
+    def restored(self, partition: int, parts: Collection[Part]) -> None:
+        times = self._times.pop(partition, {})
+        found = [
+            (times[part.table, key], part, key, row)
+            for part in parts
+            if (ended := self._ended.get(part.table)) is not None
+            for key, row in part.rows.items()
+            if ended(row)
+        ]
+        self._waiting[partition] = deque(sorted(found, key=lambda each: each[0]))
+
+    def forget(self, partition: int) -> None:
+        self._waiting.pop(partition, None)
+        self._times.pop(partition, None)
+        self._taken = [each for each in self._taken if each[1].partition != partition]
+
+    # ---- what may go
+
+    def due(self, now: int) -> list[int]:
+        """Partitions with rows whose time has come."""
+        before = now - self._keep
+        return [partition for partition, waiting in self._waiting.items() if waiting and waiting[0][0] <= before]
+
+    def take(self, partition: int, now: int, parked: Mapping[str, Any]) -> Iterator[tuple[Part, str]]:
+        """The rows to remove, AT_ONCE at the most."""
+        waiting, before = self._waiting.get(partition), now - self._keep
+        for _ in range(AT_ONCE):
+            if not waiting or waiting[0][0] > before:
+                return
+            entry = waiting.popleft()
+            _, part, key, row = entry
+            if part.rows.get(key) is not row:
+                continue
+            if parked and (key in parked or key.rpartition("/")[0] in parked):
+                waiting.append((before + AGAIN_AFTER, part, key, row))
+                continue
+            self._taken.append(entry)
+            yield part, key
+
+    def committed(self) -> None:
+        self._taken.clear()
+
+    def rolled_back(self) -> None:
+        for entry in reversed(self._taken):
+            if (waiting := self._waiting.get(entry[1].partition)) is not None:
+                waiting.appendleft(entry)
+        self._taken.clear()

@@ -1,0 +1,112 @@
+"""Rows of sagas that have ended go when their time has come, and no others, whatever happens. On a real Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from events import FarandoleJournal, OrderRefused
+from farandole.errors import ConfigError
+from tests.farandole.rig import Rig
+
+HOUR = 3_600_000
+WEEK = 7 * 24 * HOUR
+
+
+@pytest.fixture
+def notification(kafka: Any, namespace: str) -> Iterator[Rig]:
+    rig = Rig("notification", kafka, namespace)
+    yield rig
+    rig.engine.abandon()
+
+
+def refused(email: str = "") -> OrderRefused:
+    """Without an address its mail is given up at once: an ended row. With one it waits for the mailer."""
+    return OrderRefused(customer="c", email=email, reason="why not")
+
+
+def later(rig: Rig, milliseconds: int) -> None:
+    now = rig.now
+    rig.now = lambda: now() + milliseconds
+
+
+def journalled(rig: Rig) -> list[str]:
+    kind = rig.codec.type_of(FarandoleJournal)
+    return [key for message in rig.records("notification.journal") for key in kind.decode_row(message.value()).evicted]
+
+
+def test_an_ended_row_goes_after_a_week_and_no_other(notification: Rig) -> None:
+    notification.start()
+    notification.send(refused(), "o-ended")
+    notification.send(refused("a@example.org"), "o-waiting")
+    notification.settle(2)
+    later(notification, WEEK - HOUR)
+    notification.step_for(0.5)
+    assert set(notification.rows("mails")) == {"o-ended", "o-waiting"}
+    later(notification, 2 * HOUR)
+    notification.step_until(lambda: "o-ended" not in notification.live_rows("mails"))
+    assert set(notification.rows("mails")) == set(notification.live_rows("mails")) == {"o-waiting"}
+    assert journalled(notification) == ["mails o-ended"]
+
+
+def test_a_row_counts_from_its_last_change_even_after_a_crash(notification: Rig) -> None:
+    notification.start()
+    notification.send(refused(), "o-first")
+    notification.settle(1)
+    notification.crash().start()
+    later(notification, WEEK - HOUR)
+    notification.send(refused("a@example.org"), "o-second")
+    notification.settle(1)
+    notification.answer("o-second/refused")
+    notification.settle(1)
+    assert notification.live_rows("mails")["o-second"].phase == "delivered"
+    later(notification, 2 * HOUR)
+    notification.step_until(lambda: "o-first" not in notification.live_rows("mails"))
+    notification.step_for(0.5)
+    assert set(notification.rows("mails")) == {"o-second"}
+
+
+def test_the_row_of_a_parked_saga_stays(notification: Rig) -> None:
+    notification.start()
+    notification.send(refused(), "o-parked")
+    notification.settle(1)
+    notification.send(refused(), "o-other")
+    notification.send_bytes("order", notification.encode(refused(), "o-parked")[:-1], "o-parked")
+    notification.settle(2)
+    assert set(notification.live_rows("parked")) == {"o-parked"}
+    later(notification, WEEK + HOUR)
+    notification.step_until(lambda: "o-other" not in notification.live_rows("mails"))
+    notification.step_for(0.5)
+    assert set(notification.rows("mails")) == {"o-parked"}
+
+
+def test_an_eviction_that_is_aborted_is_done_again(notification: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    notification.start()
+    notification.send(refused(), "o-ended")
+    notification.settle(1)
+    failures: list[str] = []
+
+    def fail_once(*_: Any) -> None:
+        flush()
+        if not failures:
+            failures.append("aborted")
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "made to fail", False, False, True))
+
+    flush = notification.engine._flush
+    monkeypatch.setattr(notification.engine, "_flush", fail_once)
+    later(notification, WEEK + HOUR)
+    notification.step_until(lambda: bool(failures) and not notification.live_rows("mails"))
+    assert notification.rows("mails") == {}
+    assert notification.engine.counts["aborts"] == 1
+
+
+@pytest.mark.parametrize("said", ["soon", "0", "-1", "nan"])
+def test_a_retention_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    from farandole import config
+
+    monkeypatch.setenv("FARANDOLE_KEEP_SECONDS", said)
+    with pytest.raises(ConfigError, match="no time"):
+        config.keep_seconds()
