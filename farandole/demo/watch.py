@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ class Seen:
     ended: how many ended how
     """
 
-    orders: frozenset[str]
+    orders: AbstractSet[str]
     ended: Counter[str] = field(default_factory=Counter)
     placed: set[str] = field(default_factory=set)
     dispatched: set[str] = field(default_factory=set)
@@ -103,13 +104,13 @@ class Seen:
 class Watcher:
     """Reads what orders become, in a thread of its own.
 
-    orders:     the ones to look for
+    orders:     the ones to look for; more may be added before they are placed
     everything: from the beginning of its topics; otherwise from their present end
     """
 
     def __init__(
         self,
-        orders: Iterable[str],
+        orders: AbstractSet[str],
         client_config: ClientConfig,
         namespace: str,
         topics: Topics,
@@ -117,7 +118,7 @@ class Watcher:
         *,
         everything: bool,
     ) -> None:
-        self.seen = Seen(frozenset(orders))
+        self.seen = Seen(orders)
         self._config, self._namespace, self._topics, self._codec = client_config, namespace, topics, codec
         self._everything = everything
         self._parked_row = codec.type_of(FarandoleParked)
