@@ -15,7 +15,7 @@ from random import Random
 from typing import Any, Final
 
 from farandole.chaos.fault import Refused
-from farandole.chaos.monitor import CALLS, JOURNAL, Source
+from farandole.chaos.monitor import CALLS, Source
 from farandole.chaos.world import World
 from farandole.errors import FarandoleError
 from farandole.system import Worker
@@ -432,5 +432,3 @@ class Stage:
         self.affects.setdefault(service, set()).update(owned)
         self.watch(lambda: None if self.healed is None else self._moved(service, owned, self.healed))
 
-
-__all__ = ["CALLER", "JOURNAL", "Stage", "now_ms"]
