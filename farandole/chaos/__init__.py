@@ -1,7 +1,8 @@
 """`farandole chaos`: the real system under load, broken on purpose, and audited at the end.
 
 fault     what a kind of fault is; faults/ has ours, one file each
-stage     what a fault may touch, and what the system bears
+stage     what a fault may touch                        picking         what the system can spare
+world     all parts of a run, who has broken what       options         what may be chosen
 brokers   three brokers, killed and brought back        network, proxy  cuts between workers and brokers
 quorum    who coordinates what                          monitor         when partitions moved again
 load      orders in an open loop                        outside         the sandbox's faults, on top of one another

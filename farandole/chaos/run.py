@@ -11,30 +11,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from farandole import config
-from farandole.chaos import fault, report, schedule
+from farandole.chaos import report, schedule
 from farandole.chaos.brokers import Brokers
 from farandole.chaos.fault import Fault
 from farandole.chaos.injecting import Done, Injector, mark_alone
 from farandole.chaos.load import Load, Placed
 from farandole.chaos.monitor import Monitor
+from farandole.chaos.options import WARM_UP, Options, kinds
 from farandole.chaos.ordering import check
 from farandole.chaos.report import Outcome
 from farandole.chaos.world import World
 from farandole.demo import report as orders_report
 from farandole.demo.stage import load_codec
 from farandole.demo.watch import Watcher
-from farandole.errors import AuditError, ConfigError
+from farandole.errors import AuditError
 from farandole.sandbox import SYSTEMS
-from farandole.system import MOST_WORKERS, Progress, System
+from farandole.system import Progress, System
 from farandole.topics import Topics
-
-WARM_UP: Final = 15.0
-"""Seconds of load before the first fault: what a calm system does is measured, too."""
 
 LOOK_EVERY: Final = 0.2
 STILL_FOR: Final = 1.5
@@ -44,75 +41,6 @@ SETTLED_WITHIN: Final = 240.0
 READY_AGAIN: Final = 120.0
 KEPT: Final = 3
 """Runs whose logs are kept; a run's brokers' data goes with it, unless it is kept on purpose."""
-
-MOST_ORDERS, MOST_FAULTS, MOST_PARTITIONS = 10_000_000, 100_000, 60
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line may choose.
-
-    orders, faults, minutes: the least of each; the load goes on until all three are there
-    faults:  None: as many as fit, one every few seconds
-    rate:    orders per second
-    workers: of each service
-    at_once: faults at the same time, at the most
-    partitions: of each topic. A transaction's cost, on three brokers that share a machine, is in the partitions that it
-             touches: a third more than workers is enough for one more to join
-    """
-
-    orders: int = 2_000
-    faults: int | None = None
-    minutes: float = 0.0
-    seed: int = 0
-    rate: float = 20.0
-    workers: int = 2
-    at_once: int = 3
-    partitions: int = 3
-    only: tuple[str, ...] = ()
-    plugins: tuple[Path, ...] = ()
-
-    def check(self) -> None:
-        if not 1 <= self.orders <= MOST_ORDERS:
-            raise ConfigError(f"{self.orders} orders cannot be placed", where="--orders", mend=f"1 to {MOST_ORDERS}")
-        if self.faults is not None and not 0 <= self.faults <= MOST_FAULTS:
-            raise ConfigError(f"{self.faults} faults cannot be made", where="--faults", mend=f"0 to {MOST_FAULTS}")
-        if not 2 <= self.workers <= MOST_WORKERS // 2:
-            raise ConfigError(
-                f"{self.workers} workers of each service will not do",
-                where="--workers",
-                mend=f"2 to {MOST_WORKERS // 2}: one alone can be killed, and nobody takes over",
-            )
-
-        if not self.workers <= self.partitions <= MOST_PARTITIONS:
-            raise ConfigError(
-                f"{self.partitions} partitions are not for {self.workers} workers",
-                where="--partitions",
-                mend=f"{self.workers} to {MOST_PARTITIONS}",
-            )
-
-    @property
-    def seconds(self) -> float:
-        """How long orders are placed, at the least."""
-        return max(self.orders / self.rate, self.minutes * 60)
-
-    @property
-    def wanted(self) -> int:
-        """Faults."""
-        return max(1, round((self.seconds - WARM_UP) / 5)) if self.faults is None else self.faults
-
-
-def kinds(options: Options) -> dict[str, type[Fault]]:
-    """The kinds of fault to choose from."""
-    folders = [fault.OWN, *options.plugins]
-    drop_in = config.project_root() / fault.DROP_IN
-    if drop_in.is_dir():
-        folders.append(drop_in)
-    found = fault.load(folders)
-    for name in options.only:
-        if name not in found:
-            raise ConfigError(f"no fault is called {name}", where="--only", mend=f"one of {', '.join(sorted(found))}")
-    return {name: kind for name, kind in found.items() if not options.only or name in options.only}
 
 
 @contextmanager

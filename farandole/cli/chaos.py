@@ -42,7 +42,7 @@ def command(
 
     Example: farandole chaos --orders 20000 --faults 200
     """
-    from farandole.chaos.run import Options, kinds
+    from farandole.chaos.options import Options, kinds
 
     options = Options(
         orders=orders,
