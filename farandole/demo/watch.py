@@ -26,6 +26,9 @@ from farandole.topics import Topics
 ANSWER_WITHIN: Final = 30.0
 """Seconds for the cluster to say where its topics end."""
 
+AGAIN_AFTER: Final = 0.5
+"""Seconds before the cluster is asked once more by a new client."""
+
 MOST_LETTERS: Final = 1_000
 """Dead letters that are kept one by one; the rest is only counted."""
 
@@ -168,6 +171,19 @@ class Watcher:
         return self._offsets(partitions, LATEST)
 
     def _offsets(self, partitions: Iterable[Where], spec: Any) -> dict[Where, int]:
+        asked = list(partitions)
+        for last in (False, False, True):
+            try:
+                return self._ask_offsets(asked, spec)
+            except BrokerError:
+                if last:
+                    raise
+                # A client that was there when a broker restarted may keep an old leader's epoch for ever.
+                self._admin = AdminClient({**self._config, "log_level": 0})
+                time.sleep(AGAIN_AFTER)
+        raise AssertionError("unreachable")
+
+    def _ask_offsets(self, partitions: Iterable[Where], spec: Any) -> dict[Where, int]:
         wanted = {TopicPartition(topic, partition): spec for topic, partition in partitions}
         found = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_WITHIN
