@@ -28,17 +28,18 @@ def test_a_system_that_is_broken_under_load_loses_doubles_and_reorders_nothing(t
     (tmp_path / "faults").mkdir()
     (tmp_path / "faults" / "spare_nobody.py").write_text(PLUG_IN)
     done = subprocess.run(
-        [sys.executable, "-m", "farandole.cli.main", "chaos", "--orders", "200", "--faults", "5", "--rate", "8",
+        [sys.executable, "-m", "farandole.cli.main", "chaos", "--orders", "100", "--faults", "5", "--rate", "4",
          "--seed", "3", "--only", ONLY, "--plugins", str(tmp_path / "faults"), "--json"],
         capture_output=True, text=True, cwd=ROOT, check=False, timeout=600,
         env={**os.environ, "FARANDOLE_HOME": str(tmp_path / "home")},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout, done.stderr[-3000:]
     outcome = json.loads(done.stdout)
-    assert outcome["ok"]
+    assert not outcome["problems"], outcome["faults"]
+    assert done.returncode == 0
     assert {each["name"] for each in outcome["faults"]} == set(ONLY.split(","))
     assert all(each["recovered"] is not None and each["whole"] is not None for each in outcome["faults"])
-    assert outcome["orders"]["placed"] >= 200
+    assert outcome["orders"]["placed"] >= 100
     assert outcome["audit"]["ok"]
     assert outcome["audit"]["open"] == 0
     assert outcome["audit"]["accepted"] >= outcome["orders"]["accepted"]

@@ -33,6 +33,10 @@ from farandole.sandbox import SYSTEMS
 from farandole.system import Progress, System
 from farandole.topics import Topics
 
+ENDED_FIRST: Final = 20
+"""Orders that have ended before the first fault: brokers that have just begun are slow."""
+
+WARM_WITHIN: Final = 90.0
 LOOK_EVERY: Final = 0.2
 STILL_FOR: Final = 1.5
 SETTLED_WITHIN: Final = 240.0
@@ -190,7 +194,12 @@ class Chaos:
     # ---- the acts
 
     def _faults(self) -> None:
-        self._wait(lambda: time.monotonic() - self.load.began >= WARM_UP and bool(self.load.began), "warming up")
+        started = time.monotonic()
+        self._wait(lambda: bool(self.load.began) and time.monotonic() - self.load.began >= WARM_UP, "warming up")
+        self._wait(
+            lambda: len(self.watcher.seen.endings) >= ENDED_FIRST or time.monotonic() - started > WARM_WITHIN,
+            "warming up",
+        )
         self.injector.start()
         until = self.load.began + self.options.seconds
         self._wait(lambda: not self.injector.running and time.monotonic() >= until, "breaking")

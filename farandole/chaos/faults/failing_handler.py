@@ -10,6 +10,7 @@ from farandole.chaos import Fault, Refused, Stage
 class FailingHandler(Fault):
     name = "failing-handler"
     weight = 2.0
+    within = 180.0  # its decision may be the order's last
 
     def inject(self, stage: Stage, rng: Random) -> None:
         decisions = stage.decisions()
