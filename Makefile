@@ -2,12 +2,13 @@
 #
 #   make demo    a whole system on this machine: Kafka, agents, a thousand orders, an audit    DEMO_ARGS=--json
 #   make test    style, types, and every test                                                  PYTEST_ARGS="-k audit"
+#   make chaos   the system under load, broken on purpose, audited                             CHAOS_ARGS="--minutes 60"
 #   make bench   cost and latency beside a raw loop                                            BENCH_ARGS=--json
 #   make lint    style and types alone
 #   make lock    newest versions that pyproject.toml and jgo.toml allow, into the lock files
 #   make clean   remove the virtual environment and this machine's state (.venv, .farandole)
 
-.PHONY: demo test bench lint lock setup clean
+.PHONY: demo test chaos bench lint lock setup clean
 .DEFAULT_GOAL := demo
 
 BIN := .venv/bin
@@ -18,6 +19,9 @@ demo: $(READY)
 
 test: lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+
+chaos: $(READY)
+	@$(BIN)/farandole chaos $(CHAOS_ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m bench $(BENCH_ARGS)

@@ -276,6 +276,7 @@ class Engine:
 
     def _lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         log.warning("%s lost partitions %s", self.processor.group, sorted({tp.partition for tp in partitions}))
+        self.assigned = False
         self._producer = None  # somebody else may have fenced it
         self._drop({tp.partition for tp in partitions})
 

@@ -194,6 +194,7 @@ class System:
     client_config: of a Kafka that runs; None: the one that KAFKA_BOOTSTRAP_SERVERS names, else the project's embedded
                    one, which is started if it does not run
     progress:      told what is being started
+    topics:        to be created; None: those of topics.yaml
     """
 
     def __init__(
@@ -205,10 +206,11 @@ class System:
         environment: Mapping[str, str] | None = None,
         client_config: config.ClientConfig | None = None,
         progress: Progress = silent,
+        topics: Topics | None = None,
     ) -> None:
         self.directory, self.namespace = directory, namespace
         self.root = config.project_root()
-        self.topics = Topics.load(self.root / "topics.yaml")
+        self.topics = topics or Topics.load(self.root / "topics.yaml")
         self.services = tuple(self.topics.services)
         self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress
@@ -238,14 +240,15 @@ class System:
             self._progress("creating topics", 0, 0)
             self.topics.apply(self.client_config, self.namespace)
             self._sandbox = self._starting.result()
-        environment = {**os.environ, **self.environment, **self._environment}
         for service, count in self._counts.items():
-            self.workers[service] = [
-                Worker(service, index, self.directory, environment, self.root) for index in range(count)
-            ]
+            self.workers[service] = [self._new_worker(service, index) for index in range(count)]
         for worker in self._all():
             worker.spawn()
         self.wait_ready()
+
+    def _new_worker(self, service: str, index: int) -> Worker:
+        environment = {**os.environ, **self.environment, **self._environment}
+        return Worker(service, index, self.directory, environment, self.root)
 
     def _start_kafka(self) -> None:
         if self._client_config is not None:
@@ -378,6 +381,25 @@ class System:
                     worker.signal(signal.SIGKILL)
             worker.spawn()
         return worker
+
+    def add(self, service: str) -> Worker:
+        """One more worker of a service, started; `remove` takes it away again."""
+        with self._lock:
+            workers = self.workers[service]
+            checked_counts({service: len(workers) + 1}, self.services)
+            worker = self._new_worker(service, 1 + max(each.index for each in workers))
+            workers.append(worker)
+            worker.spawn()
+        return worker
+
+    def remove(self, worker: Worker) -> None:
+        """Stop a worker that was added; it hands its partitions over."""
+        worker.signal(signal.SIGTERM)
+        if not worker.wait_ended(STOPPED_WITHIN):
+            worker.signal(signal.SIGKILL)
+        with self._lock:
+            self.workers[worker.service].remove(worker)
+            worker.port.release()
 
     def _all(self) -> list[Worker]:
         return [worker for workers in self.workers.values() for worker in workers]

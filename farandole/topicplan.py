@@ -192,7 +192,10 @@ class _Cluster:
         for some in _batches(resources):
             futures = self.admin.describe_configs(some, request_timeout=REQUEST_SECONDS)
             for resource, future in futures.items():
-                entries = self.result(future, f"the configs of {resource.name} cannot be read")
+                what = f"the configs of {resource.name} cannot be read"
+                entries = self.result(future, what, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
+                if entries is None:
+                    continue  # the broker that was asked does not know the topic yet, or not any more
                 partitions = there[resource.name].partitions.values()
                 found[resource.name] = _Actual(
                     partitions=len(partitions),

@@ -72,6 +72,7 @@ class Customers:
     seen:   what a watcher sees: some cancel when they see that their order has left
     outage: called when the gateway is to go away
     noise:  (topic, key, value) of records that nobody can read, sent in between
+    answer_within: seconds for one HTTP answer, after which the request is repeated
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class Customers:
         rate: float,
         outage: Callable[[], Awaitable[None]],
         noise: Sequence[tuple[str, bytes, bytes | None]] = (),
+        answer_within: float = ANSWER_WITHIN,
     ) -> None:
         self.plan, self.rate = plan, rate
+        self._answer_within = answer_within
         self.intended: dict[str, float] = {}
         """Order → when it was meant to be placed, monotonic clock."""
         self.accepted: set[str] = set()
@@ -119,9 +122,13 @@ class Customers:
                 )
             )
 
-    async def place_all(self) -> None:
-        """Place every order when it is due, and return when each has its answer and all cancellations were sent."""
-        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
+    async def place_all(self, began: float | None = None) -> None:
+        """Place every order when it is due, and return when each has its answer and all cancellations were sent.
+
+        began: when the first one is due, monotonic clock; None: now
+        """
+        self.began = time.monotonic() if began is None else began
+        timeout = aiohttp.ClientTimeout(total=self._answer_within)
         connector = aiohttp.TCPConnector(limit=0)
         async with self._polling(), aiohttp.ClientSession(timeout=timeout, connector=connector) as self._http:
             async with asyncio.TaskGroup() as group:
@@ -139,7 +146,6 @@ class Customers:
             await self._request("look for nothing", "GET", "/orders/o-none")
 
     async def _in_time(self, group: asyncio.TaskGroup) -> None:
-        self.began = time.monotonic()
         placements = self.plan.placements
         rejected = list(self.plan.rejected)
         for number, placement in enumerate(placements):

@@ -143,7 +143,7 @@ class _Play:
         self.seconds: dict[str, float] = {}
         self.phase = "preparing"
         on = self.stage
-        orders = [placement.order for placement in self.plan.placements]
+        orders = frozenset(placement.order for placement in self.plan.placements)
         self.watcher = Watcher(orders, on.client_config, on.namespace, on.topics, on.codec, everything=on.own)
         self.seen = self.watcher.seen
         failures = self.options.failures

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ from farandole.topics import Topics
 
 ANSWER_WITHIN: Final = 30.0
 """Seconds for the cluster to say where its topics end."""
+
+AGAIN_AFTER: Final = 0.5
+"""Seconds before the cluster is asked once more by a new client."""
 
 MOST_LETTERS: Final = 1_000
 """Dead letters that are kept one by one; the rest is only counted."""
@@ -80,7 +84,7 @@ class Seen:
     ended: how many ended how
     """
 
-    orders: frozenset[str]
+    orders: AbstractSet[str]
     ended: Counter[str] = field(default_factory=Counter)
     placed: set[str] = field(default_factory=set)
     dispatched: set[str] = field(default_factory=set)
@@ -103,13 +107,13 @@ class Seen:
 class Watcher:
     """Reads what orders become, in a thread of its own.
 
-    orders:     the ones to look for
+    orders:     the ones to look for; more may be added before they are placed
     everything: from the beginning of its topics; otherwise from their present end
     """
 
     def __init__(
         self,
-        orders: Iterable[str],
+        orders: AbstractSet[str],
         client_config: ClientConfig,
         namespace: str,
         topics: Topics,
@@ -117,7 +121,7 @@ class Watcher:
         *,
         everything: bool,
     ) -> None:
-        self.seen = Seen(frozenset(orders))
+        self.seen = Seen(orders)
         self._config, self._namespace, self._topics, self._codec = client_config, namespace, topics, codec
         self._everything = everything
         self._parked_row = codec.type_of(FarandoleParked)
@@ -167,6 +171,19 @@ class Watcher:
         return self._offsets(partitions, LATEST)
 
     def _offsets(self, partitions: Iterable[Where], spec: Any) -> dict[Where, int]:
+        asked = list(partitions)
+        for last in (False, False, True):
+            try:
+                return self._ask_offsets(asked, spec)
+            except BrokerError:
+                if last:
+                    raise
+                # A client that was there when a broker restarted may keep an old leader's epoch for ever.
+                self._admin = AdminClient({**self._config, "log_level": 0})
+                time.sleep(AGAIN_AFTER)
+        raise AssertionError("unreachable")
+
+    def _ask_offsets(self, partitions: Iterable[Where], spec: Any) -> dict[Where, int]:
         wanted = {TopicPartition(topic, partition): spec for topic, partition in partitions}
         found = self._admin.list_offsets(
             wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_WITHIN

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,10 +157,21 @@ class Broker:
             {"version": "1", "cluster.id": cluster_id, "node.id": str(self.me.node), "directory.id": new_id()},
         )
 
-    def spawn(self, cluster: Sequence[Address], java: Path, class_path: str, *, guarded: bool) -> None:
-        """Start the process and come back at once. No terminal's Ctrl-C reaches it."""
+    def spawn(
+        self,
+        cluster: Sequence[Address],
+        java: Path,
+        class_path: str,
+        *,
+        guarded: bool,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start the process and come back at once. No terminal's Ctrl-C reaches it.
+
+        extra: properties in addition to the usual ones, or in their place
+        """
         self._logs.mkdir(parents=True, exist_ok=True)
-        _write(self._properties, settings(self.me, cluster, self.data))
+        _write(self._properties, settings(self.me, cluster, self.data) | dict(extra or {}))
         logging = self.directory / "logging.properties"
         _write(logging, self._logging())
         command = [

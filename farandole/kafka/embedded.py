@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,6 +109,7 @@ class EmbeddedKafka:
               for that one or an error
     guarded:  the brokers end with this process (for tests), else they stay until they are stopped
     progress: told what is being done, how far it is, how far it goes (0: not known)
+    extra:    properties of a node in addition to the usual ones (a listener behind a proxy)
 
         with EmbeddedKafka(tmp_path, port=0, guarded=True) as kafka:
             Producer({"bootstrap.servers": kafka.bootstrap_servers})
@@ -122,11 +123,13 @@ class EmbeddedKafka:
         *,
         guarded: bool = False,
         progress: Report = silent,
+        extra: Callable[[Address], Mapping[str, str]] = lambda node: {},
     ) -> None:
         if brokers is not None and brokers not in SIZES:
             raise ConfigError(f"a cluster of {brokers} brokers cannot be made", where="--brokers", mend="choose 1 or 3")
         self.home = home.absolute()
         self._wanted, self._port, self._guarded, self._progress = brokers, port, guarded, progress
+        self._extra = extra
         self._description = self.home / "cluster.json"
         self.notes: list[str] = []
         """What turned out otherwise than usual at the last start, in sentences."""
@@ -187,7 +190,13 @@ class EmbeddedKafka:
             for broker in stopped:
                 self._progress(f"starting broker {broker.me.node} on {HOST}:{broker.me.port}", 0, 0)
                 broker.format(cluster.cluster_id, distribution.bootstrap)
-                broker.spawn(cluster.nodes, distribution.java, distribution.class_path, guarded=self._guarded)
+                broker.spawn(
+                    cluster.nodes,
+                    distribution.java,
+                    distribution.class_path,
+                    guarded=self._guarded,
+                    extra=self._extra(broker.me),
+                )
             self._wait_ready(brokers)
         except BaseException:
             self._end(stopped)

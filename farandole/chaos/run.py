@@ -1,0 +1,364 @@
+"""One run, from the first broker to the verdict.
+
+Invariant: it ends, and leaves nothing behind. Every wait has a limit; what was started is stopped, however it ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from farandole import config
+from farandole.chaos import report, schedule
+from farandole.chaos.brokers import Brokers
+from farandole.chaos.fault import Fault
+from farandole.chaos.injecting import Done, Injector, mark_alone
+from farandole.chaos.load import Load, Placed
+from farandole.chaos.monitor import Monitor
+from farandole.chaos.options import WARM_UP, Options, kinds
+from farandole.chaos.ordering import check
+from farandole.chaos.report import Outcome
+from farandole.chaos.world import World
+from farandole.demo import report as orders_report
+from farandole.demo.stage import load_codec
+from farandole.demo.watch import Watcher
+from farandole.errors import AuditError
+from farandole.sandbox import SYSTEMS
+from farandole.system import Progress, System
+from farandole.topics import Topics
+
+ENDED_FIRST: Final = 20
+"""Orders that have ended before the first fault: brokers that have just begun are slow."""
+
+WARM_WITHIN: Final = 90.0
+LOOK_EVERY: Final = 0.2
+STILL_FOR: Final = 1.5
+SETTLED_WITHIN: Final = 240.0
+"""Seconds for the last orders to end when everything is healed: the longest deadline and its compensation, twice."""
+
+READY_AGAIN: Final = 120.0
+KEPT: Final = 3
+"""Runs whose logs are kept; a run's brokers' data goes with it, unless it is kept on purpose."""
+
+
+@contextmanager
+def prepared(options: Options, progress: Progress) -> Iterator[Chaos]:
+    """Everything is there and runs; at the end it is stopped again."""
+    options.check()
+    chosen = kinds(options)
+    topics = _topics(options.partitions)
+    directory = _new_directory()
+    began = time.monotonic()
+    with ExitStack() as stack:
+        brokers = Brokers(directory / "kafka", progress)
+        stack.callback(shutil.rmtree, directory / "kafka", ignore_errors=True)
+        stack.callback(_save_logs, directory)
+        stack.callback(brokers.stop)
+        brokers.start()
+        system = System(
+            directory,
+            namespace=f"{directory.name}-",
+            workers=dict.fromkeys(topics.services, options.workers),
+            environment={
+                "KAFKA_BOOTSTRAP_SERVERS": brokers.workers_servers,
+                "FARANDOLE_HOME": str(directory / "home"),
+                "FARANDOLE_FAIL": _doomed(directory.name),
+            },
+            client_config=brokers.client_config,
+            progress=progress,
+            topics=topics,
+        )
+        stack.enter_context(system)
+        yield stack.enter_context(Chaos(options, chosen, directory, brokers, system, progress, began))
+        progress("stopping", 0, 0)
+
+
+def _topics(partitions: int) -> Topics:
+    """topics.yaml, with other numbers of partitions."""
+    found = Topics.load(config.project_root() / "topics.yaml")
+    fewer = {name: dataclasses.replace(topic, partitions=partitions) for name, topic in found.topics.items()}
+    return dataclasses.replace(found, topics=fewer)
+
+
+def _doomed(run: str) -> str:
+    from farandole.chaos.load import Doomed
+
+    return Doomed(run).setting
+
+
+def _new_directory() -> Path:
+    home = config.home() / "chaos"
+    home.mkdir(parents=True, exist_ok=True)
+    for old in sorted(home.glob("chaos-*"), key=lambda each: each.stat().st_mtime)[: -KEPT + 1]:
+        shutil.rmtree(old, ignore_errors=True)
+    stamp = time.strftime("chaos-%Y%m%d-%H%M%S")
+    for number in range(1, 1_000):
+        directory = home / (stamp if number == 1 else f"{stamp}.{number}")
+        try:
+            directory.mkdir()
+            return directory
+        except FileExistsError:
+            continue
+    raise AssertionError(f"a thousand runs in one second: {home}")
+
+
+def _save_logs(directory: Path) -> None:
+    """The brokers' logs stay when their data goes."""
+    shutil.copytree(directory / "kafka" / "logs", directory / "brokers", dirs_exist_ok=True)
+
+
+class Chaos:
+    """A run that is ready to begin."""
+
+    def __init__(
+        self,
+        options: Options,
+        chosen: dict[str, type[Fault]],
+        directory: Path,
+        brokers: Brokers,
+        system: System,
+        progress: Progress,
+        began: float,
+    ) -> None:
+        self.options, self.directory, self.progress = options, directory, progress
+        self.brokers, self.system = brokers, system
+        self.seconds: dict[str, float] = {"setting_up": time.monotonic() - began}
+        self._started = began
+        self.codec = load_codec(system.root, system.namespace)
+        self.placed = Placed()
+        self.watcher = Watcher(
+            self.placed.sagas, brokers.client_config, system.namespace, system.topics, self.codec, everything=True
+        )
+        self.load = Load(
+            directory.name,
+            options.seed,
+            options.rate,
+            urls=[worker.port.url for worker in system.workers["order"]],
+            client_config=brokers.client_config,
+            namespace=system.namespace,
+            codec=self.codec,
+            placed=self.placed,
+            seen=self.watcher.seen,
+        )
+        self.monitor = Monitor(brokers.client_config, system.namespace, system.topics)
+        self.world = World(brokers, system, self.load, self.watcher, self.monitor, self.codec, options.seed)
+        left = max(1.0, options.seconds - WARM_UP)
+        self.injector = Injector(
+            self.world,
+            schedule.plan(chosen, options.seed),
+            options.wanted if chosen else 0,
+            left / max(1, options.wanted),
+            options.at_once,
+        )
+        self._failed: list[BaseException] = []
+
+    def __enter__(self) -> Chaos:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.world.halt()
+        self.load.stop()
+        self.injector.join(10)
+        self.watcher.stop()
+        self.monitor.stop()
+
+    def play(self) -> Outcome:
+        """Load, break, heal, settle, audit. Raises only what leaves nothing to report."""
+        self.watcher.start()
+        self.monitor.start()
+        for system in SYSTEMS:
+            self.world.set_faults(system)
+        tending = threading.Thread(target=self._tend, name="tending", daemon=True)
+        tending.start()
+        sku, delivery = self.load.stock_for_doomed()
+        self.world.send("stock", delivery, sku.encode())
+        ms = time.time_ns() / 1e6
+        monotonic = time.monotonic() * 1000
+        self.load.start()
+        self._timed("faults", self._faults)
+        self._timed("settling", self._settle)
+        tried = self.world.problems
+        done = self.injector.done
+        ordering = self._timed("checking_order", self._check_order)
+        audit = self._timed("auditing", self._audit)
+        self.seconds["total"] = time.monotonic() - self._started
+        self.world.halt()
+        return self._outcome(done, tried, ordering, audit, ms - monotonic)
+
+    # ---- the acts
+
+    def _faults(self) -> None:
+        started = time.monotonic()
+        self._wait(lambda: bool(self.load.began) and time.monotonic() - self.load.began >= WARM_UP, "warming up")
+        self._wait(
+            lambda: len(self.watcher.seen.endings) >= ENDED_FIRST or time.monotonic() - started > WARM_WITHIN,
+            "warming up",
+        )
+        self.injector.start()
+        until = self.load.began + self.options.seconds
+        self._wait(lambda: not self.injector.running and time.monotonic() >= until, "breaking")
+        self.load.finish()
+        self._wait(lambda: not self.load.running, "placing the last orders")
+
+    def _settle(self) -> None:
+        self._ready_again()
+        deadline = time.monotonic() + SETTLED_WITHIN
+        self._wait(lambda: not self._open() or time.monotonic() > deadline, "settling")
+        if left := self._open():
+            self.world.problem(f"{left} orders had not ended {SETTLED_WITHIN:.0f} s after everything was healed")
+            return
+        before, since = None, time.monotonic()
+        while time.monotonic() - since < STILL_FOR:
+            now = (self.watcher.ends(), self.world.calls_under_way())
+            if now != before or now[1]:
+                before, since = now, time.monotonic()
+            if time.monotonic() > deadline:
+                self.world.problem(f"topics still grow, or calls are under way, after {SETTLED_WITHIN:.0f} s")
+                return
+            self._look("settling")
+
+    def _ready_again(self) -> None:
+        deadline = time.monotonic() + READY_AGAIN
+
+        def not_ready() -> list[str]:
+            return [
+                worker.name
+                for worker in self.world.every_worker()
+                if not ((health := worker.health()) and health.ready)
+            ]
+
+        self._wait(lambda: not not_ready() or time.monotonic() > deadline, "healing")
+        if missing := not_ready():
+            self.world.problem(f"not ready {READY_AGAIN:.0f} s after the last fault: {', '.join(missing)}")
+
+    def _open(self) -> int:
+        """Orders that were placed and have neither ended nor are parked."""
+        seen = self.watcher.seen
+        return (
+            len(self.placed.sagas)
+            - len(seen.endings)
+            - len((seen.parked_sagas & self.placed.sagas) - set(seen.endings))
+        )
+
+    # ---- waiting
+
+    def _wait(self, happened: Callable[[], bool], phase: str) -> None:
+        while not happened():
+            self._look(phase)
+
+    def _look(self, phase: str) -> None:
+        if self._failed:
+            raise self._failed[0]
+        done, ended = len(self.injector.done), len(self.watcher.seen.endings)
+        now = ", ".join(list(self.injector.under_way.values()))
+        orders = f"{self.load.intended()} orders placed, {ended} ended, {self._open()} open"
+        wanted = self.injector.wanted
+        self.progress(
+            f"{phase}: {done} of {wanted} faults, {orders}" + (f"; now {now}" if now else ""),
+            done,
+            wanted,
+        )
+        time.sleep(LOOK_EVERY)
+
+    def _tend(self) -> None:
+        try:
+            self.world.tend()
+        except BaseException as error:
+            if not self.world.halted:
+                self._failed.append(error)
+
+    def _timed(self, name: str, act: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        try:
+            return act()
+        finally:
+            self.seconds[name] = time.monotonic() - began
+
+    # ---- the verdict
+
+    def _check_order(self) -> dict[str, Any] | None:
+        try:
+            found = check(
+                self.brokers.client_config, self.system.namespace, self.system.root, self.codec, self.progress
+            )
+        except AuditError as error:
+            self.world.problem(f"the order check could not be carried out: {error}")
+            return None
+        for each in orders_report.some(found.found):
+            self.world.problem(f"order, {each}")
+        return found.to_dict()
+
+    def _audit(self) -> dict[str, Any] | None:
+        from farandole import audit
+
+        try:
+            found = audit.run(
+                self.brokers.client_config,
+                self.system.namespace,
+                self.system.root,
+                settled=True,
+                gateway=self.system.sandbox.admin_urls["gateway"],
+                progress=self.progress,
+            )
+        except AuditError as error:
+            self.world.problem(f"the audit could not be carried out: {error}")
+            return None
+        said = [f"audit, {each.check}: {each.what} {each.saga} {each.where}".rstrip() for each in found.findings]
+        for each in orders_report.some(said):
+            self.world.problem(each)
+        return found.to_dict()
+
+    def _outcome(
+        self,
+        done: list[Done],
+        problems: list[str],
+        ordering: dict[str, Any] | None,
+        audit: dict[str, Any] | None,
+        monotonic_to_ms: float,
+    ) -> Outcome:
+        seen, placed = self.watcher.seen, self.placed
+        problems += orders_report.some(placed.surprises())
+        problems += orders_report.some(orders_report.impossible_endings(placed.placements.values(), seen))
+        for system in SYSTEMS:
+            if number := len(self.system.sandbox.state(system).violations):
+                problems.append(f"the {system} was asked {number} times for what may never happen")
+        mark_alone(done)
+        ended = {order: ending.at for order, ending in seen.endings.items()}
+        intended = placed.intended()
+        taken = report.taken_of(placed.placements, intended, ended, monotonic_to_ms, self.world.partitions)
+        began = int(self.load.began * 1000 + monotonic_to_ms)
+        rows = [report.row_of(each, taken, began) for each in sorted(done, key=lambda each: each.at)]
+        return Outcome(
+            run={
+                "name": self.directory.name,
+                "seed": self.options.seed,
+                "rate": self.options.rate,
+                "workers": self.options.workers,
+                "at_once": self.options.at_once,
+                "directory": str(self.directory),
+            },
+            orders={
+                "placed": len(intended),
+                "accepted": len(seen.placed),
+                **{how: seen.ended[how] for how in ("completed", "cancelled", "refused")},
+                "parked": len(seen.parked_sagas),
+            },
+            faults=rows,
+            kinds=report.kinds_of(rows, taken, {each.number: each for each in done}),
+            latency=report.latency_of(taken, done),
+            refused=self.injector.refused,
+            deaths=[
+                {"worker": each.worker, "at": round(each.at - self.load.began, 1), "words": each.words}
+                for each in self.world.deaths
+            ],
+            problems=problems,
+            seconds={name: round(seconds, 1) for name, seconds in self.seconds.items()},
+            ordering=ordering,
+            audit=audit,
+        )
