@@ -152,12 +152,17 @@ class ModelClients(KafkaClients):
             self.cluster.silence(self.consumer.group, self.consumer.member)
 
     def _touch(self, point: str) -> str | None:
+        """Announce a point. The worker is silent meanwhile: the hook may let time pass for others."""
         assert not self.killed, "a killed worker touches Kafka"
-        self.freeze()
+        consumer = self.consumer
+        member = consumer.member if consumer is not None and not self._frozen else None
+        if consumer is not None and member is not None:
+            self.cluster.silence(consumer.group, member)
         try:
             fault = self.hook(point)
         except BaseException:
             self.kill()
             raise
-        self.thaw()
+        if member is not None and not self._frozen:
+            self.cluster.speak(member)
         return fault

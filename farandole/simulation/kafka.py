@@ -162,8 +162,10 @@ class Cluster:
 
     def speak(self, member: Member) -> None:
         """Heartbeats again, if the session is not over."""
-        if self._silent:
-            self.tick()
+        since = member.silent_since
+        if since is not None:
+            if self.now() >= since + self._session_timeout:
+                self.tick()
             member.silent_since = None
             self._silent.pop(member, None)
 
