@@ -51,12 +51,9 @@ class Cluster:
         session_timeout_ms: int = SESSION_TIMEOUT_MS,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> None:
-        self.topics, self.now, self.choose, self._advance = dict(topics), now, choose, advance
-        limits = largest or {}
-        self.logs: dict[str, list[PartitionLog]] = {
-            topic: [PartitionLog(topic, p, limits.get(topic, LARGEST_RECORD)) for p in range(count)]
-            for topic, count in topics.items()
-        }
+        self.topics: dict[str, int] = {}
+        self.now, self.choose, self._advance = now, choose, advance
+        self.logs: dict[str, list[PartitionLog]] = {}
         self.groups: dict[str, Group] = {}
         self.transactions = Transactions(now, choose, transaction_timeout_ms, self._commit_offsets, self.touch)
         self.version = 0
@@ -64,6 +61,12 @@ class Cluster:
         self._session_timeout = session_timeout_ms
         self._silent: dict[Member, Group] = {}
         self._hashes: dict[bytes, int] = {}
+        for topic, partitions in topics.items():
+            self.add_topic(topic, partitions, largest.get(topic) if largest else None)
+
+    def add_topic(self, topic: str, partitions: int, largest: int | None = None) -> None:
+        self.topics[topic] = partitions
+        self.logs[topic] = [PartitionLog(topic, p, largest or LARGEST_RECORD) for p in range(partitions)]
 
     # ---- clients outside any transaction, and checks
 
