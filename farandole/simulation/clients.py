@@ -31,7 +31,7 @@ POINTS = (
     "init",  # about to call init_transactions, for the worker's own id or one that it fences
     "begin",
     "produce",  # before the first record of a transaction is produced; nothing of it is written yet
-    "flush",  # before the records are written; after a crash here the chooser says whether they were
+    "flush",  # before the records are written; the chooser may have sent them already
     "flushed",  # they are written, the transaction is open
     "offsets",  # before the offsets are added to the transaction
     "commit.before",  # the request is not sent yet

@@ -3,7 +3,8 @@
 Invariants:
 - A producer that was fenced fails in every call from then on, and changes nothing.
 - An error that requires an abort stays until the abort.
-- Nothing is written before `flush`, `send_offsets_to_transaction` or the commit.
+- Nothing is written before `flush` or the commit; part of a flush may have gone out before it, so a crash at its
+  beginning leaves records or not.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from farandole.simulation.kafka import OVERHEAD, Cluster
 from farandole.simulation.kafka_errors import failure, fenced, timed_out
 from farandole.simulation.kafka_groups import Metadata
+from farandole.simulation.kafka_log import PartitionLog
 from farandole.simulation.kafka_transactions import Outgoing
 
 LARGEST_REQUEST = 2_097_152
 """The producer's own message.max.bytes."""
-
-CRASHED_IN_FLUSH = "whether records were written before the crash"
 
 
 class Producer:
@@ -35,6 +35,10 @@ class Producer:
         self._abort: KafkaException | None = None
         self._undecided = False
         """The commit's outcome is unknown: nothing more can be done with this producer."""
+        self._skipped: set[PartitionLog] = set()
+        """Where a batch was refused: the next one there comes with a sequence number that the broker does not expect,
+        and only the abort after that sets it right, with a new epoch.
+        """
 
     def init_transactions(self, timeout: float = -1) -> None:
         fault = self._touch("init")
@@ -77,18 +81,14 @@ class Producer:
 
     def flush(self, timeout: float = -1) -> int:
         """Write what was produced. A record that is refused shows in the next call, as librdkafka has it."""
-        try:
-            fault = self._touch("flush")
-        except BaseException:
-            if self._buffer and self._cluster.choose(2, CRASHED_IN_FLUSH):
-                self._write()
-            raise
-        if self._fatal is not None or self._abort is not None:
-            return 0
-        if fault is None or self._happens(fault):
+        if self._buffer and self._cluster.choose(2, "whether records go out before the flush"):
             self._write()
-        if fault is not None and self._abort is None:
-            self._abort = failure(KafkaError._MSG_TIMED_OUT, "planted: records timed out", abort=True)
+        fault = self._touch("flush")
+        if self._fatal is None and self._abort is None:
+            if fault is None or self._happens(fault):
+                self._write()
+            if fault is not None and self._abort is None:
+                self._abort = failure(KafkaError._MSG_TIMED_OUT, "planted: records timed out", abort=True)
         if self._fatal is not None:
             raise self._fatal
         self._touch("flushed")
@@ -96,15 +96,21 @@ class Producer:
 
     def _write(self) -> None:
         buffer, self._buffer = self._buffer, []
-        if not buffer:
+        if not buffer or self._fatal is not None or self._abort is not None:
             return
         refused = {
             out.log for out in buffer if OVERHEAD + len(out.key or b"") + len(out.value or b"") > out.log.largest
         }
+        unwanted = refused
         if refused:
-            # The broker refuses a partition's batch as a whole.
             self._abort = failure(KafkaError.MSG_SIZE_TOO_LARGE, "message size too large", abort=True)
-            buffer = [out for out in buffer if out.log not in refused]
+        elif self._skipped:
+            unwanted = self._skipped & {out.log for out in buffer}
+            if unwanted:
+                self._abort = failure(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "skipped sequence numbers", abort=True)
+        if unwanted:  # a partition's batch is refused as a whole
+            buffer = [out for out in buffer if out.log not in unwanted]
+        self._skipped |= refused
         self._cluster.tick()
         if not self._cluster.transactions.write(self.id, self.epoch, buffer):
             self._fatal = fenced()
@@ -161,6 +167,9 @@ class Producer:
             self._end(commits=False)
         if fault is not None:
             raise timed_out("abort_transaction", retriable=True)
+        if self._abort is not None and self._abort.args[0].code() == KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER:
+            self._skipped.clear()
+            self.epoch = self._cluster.transactions.init(self.id)
         self._open, self._abort = False, None
 
     def close(self) -> None:

@@ -177,45 +177,46 @@ class TestReading:
 
 
 class TestFencing:
-    @pytest.mark.parametrize("stage_of_transaction", ["begin", "produce", "flush", "offsets", "abort"])
-    def test_who_initialises_an_id_fences_whoever_had_it(self, stage: Stage, stage_of_transaction: str) -> None:
+    @pytest.mark.parametrize("written", [False, True])
+    def test_who_initialises_an_id_fences_whoever_had_it(self, stage: Stage, written: bool) -> None:
         topic = stage.topic()
         reader, clients = stage.member([topic]).start(), stage.clients("other")
         producer = clients.producer(stage.group)
+        producer.begin_transaction()
+        if written:
+            producer.produce(topic, b"zombie", None, 0)
+            producer.flush(WAIT)
+        usurper = clients.producer(stage.group)
+        producer.produce(topic, b"zombie", None, 0)
+        calls = (
+            lambda: producer.flush(WAIT),
+            lambda: producer.send_offsets_to_transaction(at(topic, 1), reader.metadata(), WAIT),
+            lambda: producer.commit_transaction(WAIT),
+            lambda: producer.abort_transaction(WAIT),
+            producer.begin_transaction,
+        )
+        for call in calls:
+            error = error_of(call)
+            assert (error.code(), error.fatal(), error.txn_requires_abort()) == (KafkaError._FENCED, True, False)
+        assert error_of(producer.produce, topic, b"zombie").code() == KafkaError._FATAL
+        write(usurper, topic, b"rightful")
+        stage.until(lambda: reader.messages, reader)
+        assert reader.values() == [b"rightful"]
+
+    @pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
+    def test_a_fenced_producer_learns_it_in_whatever_it_calls_next(self, stage: Stage, call: str) -> None:
+        topic = stage.topic()
+        reader, clients = stage.member([topic]).start(), stage.clients("other")
+        producer = clients.producer(stage.group)
+        write(producer, topic, b"zombie", commit=None)
+        clients.fence([stage.group])
         calls = {
-            "begin": producer.begin_transaction,
-            "produce": lambda: producer.produce(topic, b"zombie", None, 0),
-            "flush": lambda: producer.flush(WAIT),
             "offsets": lambda: producer.send_offsets_to_transaction(at(topic, 1), reader.metadata(), WAIT),
             "commit": lambda: producer.commit_transaction(WAIT),
+            "abort": lambda: producer.abort_transaction(WAIT),
         }
-        for name, call in calls.items():
-            if name == stage_of_transaction:
-                break
-            call()
-        if stage_of_transaction == "abort":
-            producer = clients.producer(stage.group)
-            write(producer, topic, b"zombie", commit=None)
-        usurper = clients.producer(stage.group)
-        if stage_of_transaction == "begin":
-            producer.begin_transaction()
-        if stage_of_transaction in ("begin", "produce"):
-            producer.produce(topic, b"zombie", None, 0)
-            error = error_of(producer.flush, WAIT)
-        elif stage_of_transaction == "flush":
-            error = error_of(producer.flush, WAIT)
-        elif stage_of_transaction == "offsets":
-            error = error_of(calls["offsets"])
-        else:
-            error = error_of(producer.abort_transaction, WAIT)
+        error = error_of(calls[call])
         assert (error.code(), error.fatal(), error.txn_requires_abort()) == (KafkaError._FENCED, True, False)
-        for call in (calls["offsets"], producer.abort_transaction):
-            if stage_of_transaction != "abort":
-                assert error_of(call).code() == KafkaError._FENCED
-        assert error_of(producer.begin_transaction).code() == KafkaError._FENCED
-        write(usurper, topic, b"rightful")
-        stage.until(lambda: b"rightful" in reader.values(), reader)
-        assert b"zombie" not in reader.values()[-1:]
 
     def test_a_commit_after_fencing_commits_nothing(self, stage: Stage) -> None:
         topic = stage.topic()
@@ -258,19 +259,32 @@ class TestFencing:
 
 
 class TestRefusal:
-    def test_a_refused_record_shows_in_the_call_after_the_flush_and_an_abort_mends_it(self, stage: Stage) -> None:
-        topic = stage.topic(largest=1_500)
-        producer, reader = stage.clients().producer(stage.group), stage.member([topic]).start()
+    def refuse(self, producer: Any, topic: str) -> None:
         producer.begin_transaction()
         producer.produce(topic, b"x" * 2_000, None, 0)
         producer.flush(WAIT)
-        for call in (
-            lambda: producer.send_offsets_to_transaction(at(topic, 1), reader.metadata(), WAIT),
-            lambda: producer.commit_transaction(WAIT),
-        ):
-            error = error_of(call)
-            assert error.code() == KafkaError.MSG_SIZE_TOO_LARGE
-            assert (error.fatal(), error.txn_requires_abort()) == (False, True)
+        error = error_of(producer.commit_transaction, WAIT)
+        assert error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+        assert (error.fatal(), error.txn_requires_abort()) == (False, True)
+
+    def test_a_refused_record_shows_in_every_call_after_the_flush_until_the_abort(self, stage: Stage) -> None:
+        topic = stage.topic(2, largest=1_500)
+        producer, reader = stage.clients().producer(stage.group), stage.member([topic]).start()
+        self.refuse(producer, topic)
+        error = error_of(producer.send_offsets_to_transaction, at(topic, 1), reader.metadata(), WAIT)
+        assert (error.code(), error.txn_requires_abort()) == (KafkaError.MSG_SIZE_TOO_LARGE, True)
+        producer.abort_transaction(WAIT)
+        write(producer, topic, b"small", partition=1)
+        stage.until(lambda: reader.values() == [b"small"], reader)
+
+    def test_after_a_refused_record_the_next_transaction_in_its_partition_fails_too(self, stage: Stage) -> None:
+        topic = stage.topic(largest=1_500)
+        producer, reader = stage.clients().producer(stage.group), stage.member([topic]).start()
+        self.refuse(producer, topic)
+        producer.abort_transaction(WAIT)
+        write(producer, topic, b"no", commit=None)
+        error = error_of(producer.commit_transaction, WAIT)
+        assert (error.code(), error.txn_requires_abort()) == (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, True)
         producer.abort_transaction(WAIT)
         write(producer, topic, b"small")
         stage.until(lambda: reader.values() == [b"small"], reader)
