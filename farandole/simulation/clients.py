@@ -122,11 +122,11 @@ class ModelClients(KafkaClients):
         """Leave the group."""
         if self.consumer is None:
             return
-        self._touch("close")
+        fault = self._touch("close")
         consumer, self.consumer = self.consumer, None
         member = consumer.member
         consumer.close()
-        if member is not None:
+        if member is not None and fault is None:
             self.cluster.remove(consumer.group, member)
 
     # ---- what happens to a worker

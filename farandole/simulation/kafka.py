@@ -60,6 +60,7 @@ class Cluster:
         """Changes whenever a reader may find more than before."""
         self._session_timeout = session_timeout_ms
         self._silent: dict[Member, Group] = {}
+        self._lost = 0
         self._hashes: dict[bytes, int] = {}
         for topic, partitions in topics.items():
             self.add_topic(topic, partitions, largest.get(topic) if largest else None)
@@ -102,6 +103,16 @@ class Cluster:
         """The group's stable offsets."""
         return dict(self.group(group).offsets)
 
+    def counts(self) -> dict[str, int]:
+        """What has happened so far."""
+        groups = self.groups.values()
+        return {
+            **self.transactions.counts,
+            "rebalances": sum(group.generation for group in groups),
+            "takeovers": sum(group.takeovers for group in groups),
+            "sessions_lost": self._lost,
+        }
+
     # ---- time
 
     def tick(self) -> None:
@@ -113,6 +124,7 @@ class Cluster:
         for member, group in list(self._silent.items()):
             assert member.silent_since is not None
             if now >= member.silent_since + self._session_timeout:
+                self._lost += group.members.get(member.instance) is member
                 self.remove(group, member)
 
     def next_deadline(self) -> int | None:
@@ -142,6 +154,7 @@ class Cluster:
         """The group loses this member as if its heartbeats had not arrived; the member finds out in `consume`."""
         found = self.group(group).members.get(instance)
         if found is not None:
+            self._lost += 1
             self.remove(self.group(group), found)
 
     # ---- what the clients are made of

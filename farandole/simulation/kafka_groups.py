@@ -52,7 +52,7 @@ class Group:
     def __init__(self, name: str, partitions: Mapping[str, int]) -> None:
         self.name, self._partitions = name, partitions
         self.members: dict[str, Member] = {}
-        self.generation = 0
+        self.generation = self.takeovers = 0
         self.preparing = False
         self.offsets: dict[Place, int] = {}
         self.version = 0
@@ -69,6 +69,7 @@ class Group:
         self.version += 1
         if former is not None and not self.preparing and former.topics == topics:
             member.generation, member.assignment, member.fresh = self.generation, former.assignment, True
+            self.takeovers += 1
             return member
         self._prepare()
         self.rejoin(member)
