@@ -112,6 +112,9 @@ class Transactions:
         if self.epochs.get(id) != epoch:
             return False
         transaction = self.under_way.get(id)
+        if transaction is not None and transaction.commits is not None:
+            self._finish(transaction)  # the one before; this one has written nothing
+            return True
         if transaction is None:
             return True
         self._decide(transaction, commits)
