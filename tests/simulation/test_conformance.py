@@ -98,6 +98,26 @@ class TestVisibility:
         assert reader.ends() == [0, 2, 4]
         assert reader.values() == [b"1"]
 
+    def test_an_end_is_not_reported_again_because_something_happens_elsewhere(self, stage: Stage) -> None:
+        topic = stage.topic(2)
+        reader = stage.member([topic], timed=True).start()
+        stage.until(lambda: len(reader.ends()) == 2, reader)
+        for n in range(2):
+            stage.append(topic, b"%d" % n, partition=1)
+            stage.until(lambda n=n: len(reader.ends()) == 3 + n, reader)  # type: ignore[misc]
+        reader.poll_for(0.3)
+        assert sorted(reader.ends()) == [0, 0, 1, 2]
+
+    def test_who_comes_upon_an_open_transaction_is_told_the_end_before_it(self, stage: Stage) -> None:
+        """So a changelog is read to its uncommitted end, and not until an end is reported."""
+        topic = stage.topic()
+        stage.append(topic, b"before", partition=0)
+        write(stage.clients("other").producer(stage.group), topic, b"open", commit=None)
+        reader = stage.member([topic], timed=True).start()
+        stage.until(reader.ends, reader)
+        reader.poll_for(0.3)
+        assert (reader.values(), reader.ends()) == ([b"before"], [1])
+
     def test_a_batch_has_no_more_messages_than_asked_for(self, stage: Stage) -> None:
         topic = stage.topic()
         reader = stage.member([topic]).start()

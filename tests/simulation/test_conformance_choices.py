@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -35,7 +35,7 @@ class Chance(OnModel):
 
 
 @pytest.fixture
-def stage() -> Iterator[Chance]:
+def stage() -> Chance:
     return Chance()
 
 
@@ -44,7 +44,7 @@ def transaction(worker: Worker, topic: str, value: bytes, offset: int) -> None:
     producer.begin_transaction()
     producer.produce(topic, value, None, 0)
     producer.flush()
-    producer.send_offsets_to_transaction(at(topic, offset), worker.metadata())  # type: ignore[arg-type]
+    producer.send_offsets_to_transaction(at(topic, offset), worker.metadata())
     producer.commit_transaction()
 
 
