@@ -8,6 +8,7 @@ to do.
     not-owned         a partition has no owner, or two
     not-taken         a committed record is in no stretch of a service's journal, or in two, or the group's position
                       contradicts it
+    too-early         something happened before that on which it rests
     out-of-order      effects on one partition come in another order than their causes lay
     overtaken         a record of a parked saga was handled after the one that parked it
     letter-acted      a dead letter has effects
@@ -19,11 +20,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from events import FarandoleJournal, FarandoleTimer
-from farandole.audit.rounds import Options, audit
+from farandole.audit.flows.order_facts import KINDS, RESTS_ON, any_of, names_of
 from farandole.audit.records import LogRecord, Place
+from farandole.audit.rounds import Options, audit
+from farandole.errors import CodecError
 from farandole.simulation.kafka_log import Stored
 from farandole.simulation.run import Run, Violation
 from farandole.simulation.workers import Service, Worker
@@ -84,6 +87,7 @@ class _Source:
 
 def _engine_checks(run: Run, log: Committed) -> Iterator[Violation]:
     yield from _tables(run, log)
+    yield from _too_early(run, log)
     acted: set[tuple[bytes, bytes]] = set()
     yield from _order(run, log, acted)
     asked: set[str] = set()
@@ -151,6 +155,54 @@ def _order(run: Run, log: Committed, acted: set[tuple[bytes, bytes]]) -> Iterato
                     where = f"{record.topic}/{record.partition}/{record.offset}"
                     yield Violation("out-of-order", f"{head.id.decode()} at {where} lies behind a later one")
                 newest[name] = at
+
+
+def _too_early(run: Run, log: Committed) -> Iterator[Violation]:
+    """The audit looks at the end alone; virtual time, one clock for all, says what came first."""
+    decoders, topics = run.workshop.project.codec.decoders, run.workshop.topics.topics
+    records = [record for (topic, _), records in log.items() if topics[topic].events for record in records]
+    records.sort(key=lambda record: record.timestamp)
+    facts: dict[str, int] = {}
+    fresh: list[tuple[str, int]] = []
+    moment = 0
+    for record in records:
+        if record.timestamp != moment:
+            yield from _founded(fresh, facts)
+            fresh.clear()
+            moment = record.timestamp
+        decoder = decoders.get((record.value or b"")[:5])
+        kind = KINDS.get(decoder.type.cls) if decoder is not None else None
+        if decoder is None or kind is None:
+            continue
+        try:
+            event = decoder.decode(record.value or b"")[3]
+        except CodecError:
+            continue
+        fact = kind.fact(event)
+        facts[event.saga] = facts.get(event.saga, 0) | fact
+        if fact in _NEEDS:
+            fresh.append((event.saga, fact))
+    yield from _founded(fresh, facts)
+
+
+def _founded(fresh: list[tuple[str, int]], facts: dict[str, int]) -> Iterator[Violation]:
+    for saga, fact in fresh:
+        for group in _NEEDS[fact]:
+            if not facts[saga] & group:
+                what = f"{saga}: {names_of(fact)[0]} came before {' or '.join(names_of(group))}"
+                yield Violation("too-early", what)
+
+
+def _needs() -> dict[int, list[int]]:
+    """Fact → the groups on each of which it rests."""
+    needs: dict[int, list[int]] = {}
+    for _, facts, groups in RESTS_ON:
+        for name in names_of(facts):
+            needs.setdefault(any_of(name), []).extend(groups)
+    return needs
+
+
+_NEEDS: Final = _needs()
 
 
 class Head(NamedTuple):

@@ -39,6 +39,19 @@ FAILING: Final = (
 """Decisions that a plan may make fail for one order."""
 
 
+WHEN_ASKED: Final = (
+    "delay",
+    "length",
+    "which partition comes next",
+    "how many messages fewer",
+    "whether the batch ends here",
+    "whether it happened all the same (unknown)",
+    "whether it happened all the same (fail)",
+    "partition of a record without a key",
+)
+"""Questions that come up only when something is off already: any answer is as good as another."""
+
+
 class Line(msgspec.Struct, frozen=True):
     sku: int
     quantity: int
@@ -161,7 +174,7 @@ class _Maker:
         rough = random.random() < 0.85
         calls_off = random.random() < 0.5
         placed = tuple(self._order(n, skus, rough, calls_off) for n in range(count))
-        workers = {service: 2 if random.random() < 0.3 else 1 for service in SERVICES}
+        workers = {service: random.choice((1, 1, 1, 1, 1, 2, 2, 2, 3)) for service in SERVICES}
         horizon = max(order.at for order in placed) + 1_500
         return Plan(
             seed=self.seed,
@@ -249,12 +262,14 @@ class _Maker:
     def _rates(self, rough: bool) -> dict[str, float]:
         random = self.random
         rates = {"who": random.choice((0.1, 0.5, 0.9)), "tick": random.choice((0.0, 0.02, 0.1))}
+        rates |= dict.fromkeys(WHEN_ASKED, 0.5)
         if rough:
             rates |= {
-                "fault": random.choice((0.002, 0.005, 0.02)),
+                "fault": random.choice((0.003, 0.01, 0.03)),
                 "outside": random.choice((0.0, 0.1, 0.3, 0.6)),
-                "delay": 0.6,
-                "length": 0.7,
+                "how a batch is fetched": random.choice((0.0, 0.05, 0.4)),
+                "markers that come late": random.choice((0.0, 0.05, 0.4)),
+                "whether records go out before the flush": random.choice((0.0, 0.5)),
             }
         return rates
 

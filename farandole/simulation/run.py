@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from farandole.event import Event, Meta
 from farandole.partitioner import partition_of
+from farandole.simulation.clients import POINTS
 from farandole.simulation.kafka import Cluster
 from farandole.simulation.outside import Books
 from farandole.simulation.plan import Line, Move, Nonsense, OrderPlan, Plan
@@ -43,8 +44,11 @@ MOST_TURNS: Final = 6_000
 """Turns after which a run that has not come to rest never will."""
 
 FLOW, RESTOCK = "order/1", "restock/1"
-UNKNOWN_AT: Final = frozenset(("offsets", "commit.before", "commit.after", "abort", "init"))
-FAIL_AT: Final = frozenset(("flush", "offsets", "commit.before", "init", "committed", "ends", "consume"))
+ONLY_AT: Final = {
+    "unknown": frozenset(("offsets", "commit.before", "commit.after", "abort", "init")),
+    "fail": frozenset(("flush", "offsets", "commit.before", "init", "committed", "ends", "consume", "abort")),
+}
+"""Faults that mean something at some points only; farandole.simulation.clients says what."""
 
 
 class Violation(Exception):
@@ -73,6 +77,9 @@ class Run:
         self.misplaced: set[str] = set()
         """Where clients wrote nonsense: what the audit says of these places is as it should be."""
         self._budget = plan.budget
+        self._faults = {
+            point: tuple(fault for fault in plan.faults if point in ONLY_AT.get(fault, POINTS)) for point in POINTS
+        }
         self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self._turns = self._depth = 0
@@ -273,7 +280,7 @@ class Run:
         """A worker touches Kafka: its hook."""
         if self.calm or self._budget <= 0:
             return None
-        faults = self.plan.faults
+        faults = self._faults[point]
         fault = self.choose(len(faults) + 1, "fault")
         if fault == 0:
             return None
@@ -282,8 +289,6 @@ class Run:
             if self._depth < DEEPEST:
                 self._budget -= 1
                 self._stand_still(worker, kind, point)
-            return None
-        if (kind == "unknown" and point not in UNKNOWN_AT) or (kind == "fail" and point not in FAIL_AT):
             return None
         self._budget -= 1
         self.counts[kind] += 1
