@@ -350,6 +350,8 @@ class Run:
         """What happened, in numbers."""
         found = Counter(self.counts)
         found["turns"] += self._turns
+        happened = self.cluster.counts()
+        found.update({name: happened[name] for name in ("rebalances", "takeovers", "timed_out", "late_markers")})
         for worker in self.workers:
             found.update(worker.totals)
         return found
