@@ -30,7 +30,8 @@ class Producer:
         self._cluster, self.id, self._touch = cluster, transactional_id, touch
         self.epoch = -1
         self._buffer: list[Outgoing] = []
-        self._open = False
+        self._open = self._registered = False
+        """registered: the coordinator knows of the transaction, as something belongs to it."""
         self._fatal: KafkaException | None = None
         self._abort: KafkaException | None = None
         self._undecided = False
@@ -111,6 +112,7 @@ class Producer:
         if unwanted:  # a partition's batch is refused as a whole
             buffer = [out for out in buffer if out.log not in unwanted]
         self._skipped |= refused
+        self._registered = True
         self._cluster.tick()
         if not self._cluster.transactions.write(self.id, self.epoch, buffer):
             self._fatal = fenced()
@@ -125,6 +127,7 @@ class Producer:
         if fault is None or self._happens(fault):
             if not positions:
                 return
+            self._registered = True
             if not cluster.transactions.add_offsets(self.id, self.epoch):
                 self._fatal = fenced()
                 raise self._fatal
@@ -176,9 +179,11 @@ class Producer:
         self._buffer = []
 
     def _end(self, commits: bool) -> None:
+        if not self._registered:
+            return  # nobody is asked, so one that was fenced does not learn it
+        self._registered = False
         self._cluster.tick()
         if not self._cluster.transactions.end(self.id, self.epoch, commits):
-            # One that wrote nothing need not know; but its next call will.
             self._fatal = fenced()
             raise self._fatal
 

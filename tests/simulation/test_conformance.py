@@ -238,6 +238,18 @@ class TestFencing:
         error = error_of(calls[call])
         assert (error.code(), error.fatal(), error.txn_requires_abort()) == (KafkaError._FENCED, True, False)
 
+    def test_who_has_nothing_to_commit_does_not_learn_that_it_was_fenced(self, stage: Stage) -> None:
+        topic, clients = stage.topic(), stage.clients()
+        producer = clients.producer(stage.group)
+        clients.fence([stage.group])
+        producer.begin_transaction()
+        producer.commit_transaction(WAIT)
+        producer.begin_transaction()
+        producer.abort_transaction(WAIT)
+        producer.begin_transaction()
+        producer.produce(topic, b"zombie", None, 0)
+        assert error_of(producer.flush, WAIT).code() == KafkaError._FENCED
+
     def test_a_commit_after_fencing_commits_nothing(self, stage: Stage) -> None:
         topic = stage.topic()
         reader, clients = stage.member([topic]).start(), stage.clients("other")
