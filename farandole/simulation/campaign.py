@@ -1,7 +1,7 @@
 """Many seeds, on one or more processes, and what came of them.
 
-Invariants: which seeds are run does not depend on the number of processes; what was found so far is there at any moment,
-also after Ctrl-C; no process outlives the one that started it.
+Invariants: which seeds are run does not depend on the number of processes; what was found so far is there at any
+moment, also after Ctrl-C; no process outlives the one that started it.
 """
 
 from __future__ import annotations
@@ -148,13 +148,16 @@ def _reports(first: int, seeds: int, jobs: int, orders: int | None) -> Iterator[
 
 
 def _gathered(ends: list[Connection]) -> Iterator[Report]:
-    left: list[Any] = list(ends)
+    left = list(ends)
     while left:
         for end in wait(left):
+            assert isinstance(end, Connection)
             try:
-                yield end.recv()  # type: ignore[union-attr]
+                report: Report = end.recv()
             except EOFError:
                 left.remove(end)
+            else:
+                yield report
 
 
 def _child(end: Connection, parent: int, first: int, last: int, step: int, orders: int | None) -> None:

@@ -44,7 +44,9 @@ def check(run: Run) -> list[Violation]:
     )
     run.counts["records"] += report.reading.records
     run.counts.update({name: getattr(report.orders, name) for name in ("completed", "cancelled", "refused", "parked")})
-    found += [Violation(finding.check, str(finding)) for finding in report.findings if finding.where not in run.misplaced]
+    found += [
+        Violation(finding.check, str(finding)) for finding in report.findings if finding.where not in run.misplaced
+    ]
     return found
 
 
@@ -114,7 +116,9 @@ def _tables(run: Run, log: Committed) -> Iterator[Violation]:
                 kept = {key.encode(): encode(row) for key, row in part.rows.items()}
                 if kept != _rows(log[topic, partition]):
                     differing = sorted(kept.items() ^ _rows(log[topic, partition]).items())[0][0]
-                    what = f"{worker.name} has another row {differing.decode()} in {table}/{partition} than its changelog"
+                    what = (
+                        f"{worker.name} has another row {differing.decode()} in {table}/{partition} than its changelog"
+                    )
                     yield Violation("tables-differ", what)
     for service in run.workshop.services:
         for partition in range(run.plan.partitions):

@@ -1,9 +1,10 @@
 """The outside world in memory: the sandbox's own gateway, carrier and mail sink, and wires that lose and delay.
 
 Invariants:
-- The rules are farandole.sandbox's: a key names one operation for ever, what was taken back before it arrived is refused.
-- A request that has left a worker may arrive whatever becomes of the worker. An answer reaches the worker that asked, if
-  it still lives, once or twice.
+- The rules are farandole.sandbox's: a key names one operation for ever, what was taken back before it arrived is
+  refused.
+- A request that has left a worker may arrive whatever becomes of the worker. An answer reaches the worker that asked,
+  if it still lives, once or twice.
 - What was performed stays in the books, for the checks.
 """
 
@@ -48,6 +49,7 @@ class Scheduler(Protocol):
 
     def later(self, at: int, what: Callable[[], object]) -> None: ...
     def choose(self, n: int, what: str) -> int: ...
+    def sleep(self, seconds: float) -> None: ...
     def tell(self, who: str, what: str, saga: str = "") -> None: ...
 
 
@@ -171,4 +173,3 @@ class Performer:
     def _say(self, answer: Answer) -> None:
         if self.alive:
             self._deliver(answer)
-

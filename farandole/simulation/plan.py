@@ -193,7 +193,9 @@ class _Maker:
     def _order(self, number: int, skus: int, rough: bool, calls_off: bool) -> OrderPlan:
         random = self.random
         at = round(random.choice((0, 10, 200, 1_000)) * random.random())
-        lines = tuple(Line(random.randrange(skus), random.choice((1, 1, 2, 3))) for _ in range(random.choice((1, 1, 2, 3))))
+        lines = tuple(
+            Line(random.randrange(skus), random.choice((1, 1, 2, 3))) for _ in range(random.choice((1, 1, 2, 3)))
+        )
         order = OrderPlan(number, at, lines)
         if not rough:
             return order
@@ -226,7 +228,7 @@ class _Maker:
             for line in order.lines:
                 wanted[line.sku] += line.quantity
         share = random.choice((2.0, 1.0, 0.6))
-        found = []
+        found: list[Delivery] = []
         for sku, quantity in enumerate(wanted):
             pieces = round(quantity * share)
             if pieces:
@@ -246,9 +248,7 @@ class _Maker:
 
     def _failures(self, orders: int) -> tuple[Failure, ...]:
         random = self.random
-        return tuple(
-            Failure(random.choice(FAILING), random.randrange(orders)) for _ in range(random.choice((1, 1, 2)))
-        )
+        return tuple(Failure(random.choice(FAILING), random.randrange(orders)) for _ in range(random.choice((1, 1, 2))))
 
     def _moves(self, workers: dict[str, int], horizon: int) -> tuple[Move, ...]:
         random = self.random

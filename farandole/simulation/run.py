@@ -12,8 +12,10 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
+from events import CancelOrder, StockReceived, WriteOff
 from farandole.event import Event, Meta
 from farandole.partitioner import partition_of
 from farandole.simulation.clients import POINTS
@@ -22,7 +24,6 @@ from farandole.simulation.outside import Books
 from farandole.simulation.plan import Line, Move, Nonsense, OrderPlan, Plan
 from farandole.simulation.tape import Tape
 from farandole.simulation.workers import Crashed, Worker, Workshop
-from events import CancelOrder, StockReceived, WriteOff
 
 BEGINNING: Final = 1_750_000_000_000
 """When every run begins: milliseconds since 1970."""
@@ -85,7 +86,7 @@ class Run:
         self._turns = self._depth = 0
         self.orders = {order.saga: order for order in plan.orders}
         self.books = Books(lambda: self.now / 1000, self._insists())
-        topics = {name: plan.partitions for name in workshop.topics.topics}
+        topics = dict.fromkeys(workshop.topics.topics, plan.partitions)
         self.cluster = Cluster(topics, lambda: self.now, self.choose, self._wait_until)
         self.workers = [
             workshop.services[service].worker(index)
@@ -143,9 +144,9 @@ class Run:
             for at in (delivery.at, *delivery.copies):
                 self._send_at(at, event, f"d-{delivery.number}", RESTOCK, event.sku)
         for nonsense in self.plan.nonsense:
-            self.later(BEGINNING + nonsense.at, lambda nonsense=nonsense: self._nonsense(nonsense))
+            self.later(BEGINNING + nonsense.at, partial(self._nonsense, nonsense))
         for move in self.plan.moves:
-            self.later(BEGINNING + move.at, lambda move=move: self._move(move))
+            self.later(BEGINNING + move.at, partial(self._move, move))
 
     def _schedule_order(self, order: OrderPlan) -> None:
         saga = order.saga
@@ -355,5 +356,3 @@ class Run:
         for worker in self.workers:
             found.update(worker.totals)
         return found
-
-

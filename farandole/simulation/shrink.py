@@ -61,7 +61,9 @@ class Shrinker:
             return False
         self.tries += 1
         passed = round(time.monotonic() - self._began)
-        self._progress(f"shrinking: {len(self.plan.orders)} orders, {self._faults()} faults", passed, round(self._seconds))
+        self._progress(
+            f"shrinking: {len(self.plan.orders)} orders, {self._faults()} faults", passed, round(self._seconds)
+        )
         tape = Recorded(answers)
         found: Trial = trial(self._workshop, plan, tape)
         if self._check not in found.checks:
@@ -81,7 +83,9 @@ class Shrinker:
             while at < len(getattr(self.plan, part)):
                 kept = getattr(self.plan, part)
                 fewer = (*kept[:at], *kept[at + 1 :])
-                if (part == "orders" and not fewer) or not self._fails(replace(self.plan, **{part: fewer}), self.answers):
+                if (part == "orders" and not fewer) or not self._fails(
+                    replace(self.plan, **{part: fewer}), self.answers
+                ):
                     at += 1
         for smaller in self._simpler(self.plan):
             self._fails(smaller(self.plan), self.answers)
@@ -155,7 +159,18 @@ class Shrinker:
 
 def _plain_fields() -> list[tuple[str, Any]]:
     plain = OrderPlan(0, 0, ())
-    names = ("card", "ship_to", "email", "currency", "reserve_for", "copies", "conflicts", "cancels", "insists", "write_offs")
+    names = (
+        "card",
+        "ship_to",
+        "email",
+        "currency",
+        "reserve_for",
+        "copies",
+        "conflicts",
+        "cancels",
+        "insists",
+        "write_offs",
+    )
     return [(name, getattr(plain, name)) for name in names] + [("at", 0)]
 
 

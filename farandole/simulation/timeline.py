@@ -65,8 +65,12 @@ def _committed(found: Trial, names: dict[str, str]) -> Iterator[Entry]:
             if topic.endswith(".dlq"):
                 headers = dict(record.headers)
                 reason = (headers["__dlq.reason"] or b"").decode()
-                source = "/".join((headers[f"__dlq.errors.{part}"] or b"").decode() for part in ("topic", "partition", "offset"))
-                yield Entry(seconds, topic.split(".")[0], _saga(record, names), f"dead letter: {source} ({reason})", True)
+                source = "/".join(
+                    (headers[f"__dlq.errors.{part}"] or b"").decode() for part in ("topic", "partition", "offset")
+                )
+                yield Entry(
+                    seconds, topic.split(".")[0], _saga(record, names), f"dead letter: {source} ({reason})", True
+                )
             elif topics[topic].events:
                 head = head_of(record.value)
                 if head is not None and head.caused:

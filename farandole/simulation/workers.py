@@ -15,7 +15,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaException
 
 from events import FarandoleCall
-from farandole import assembly
+from farandole import assembly, config
 from farandole.agent import AgentSteps
 from farandole.app import App
 from farandole.engine import Engine, Inconsistent
@@ -48,7 +48,8 @@ class Service:
         self.agent = self.app.batch_agent()
         self.failing: dict[str, set[str]] = {}
         self.bindings: list[assembly.Binding] = [
-            (flow, event, self._may_fail(decision)) for flow, event, decision in assembly.bindings_of(self.app, project.flows)
+            (flow, event, self._may_fail(decision))
+            for flow, event, decision in assembly.bindings_of(self.app, project.flows)
         ]
         self.workers: dict[int, Worker] = {}
 
@@ -70,7 +71,7 @@ class Workshop:
 
     def __init__(self) -> None:
         self.project = assembly.Project.read()
-        self.topics = Topics.load(assembly.config.project_root() / "topics.yaml")
+        self.topics = Topics.load(config.project_root() / "topics.yaml")
         self.services = {name: Service(name, self.project) for name in SERVICES}
 
     def fail(self, decision: str, saga: str) -> None:

@@ -16,12 +16,13 @@ from msgspec.structs import replace
 
 import events as e
 from agents import inventory, order, payment, shipping
-from farandole import processor as processing
 from farandole.deadletters import ParkedSagas
 from farandole.engine import Engine
+from farandole.event import Event
 from farandole.processor import Processor
 from farandole.simulation.clients import ModelClients
 from farandole.simulation.outside import Books
+from farandole.table import changes
 from flows.order import order as flow
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -37,7 +38,7 @@ class Bug(NamedTuple):
         return (self.plant.__doc__ or "").strip()
 
 
-def decide(monkeypatch: pytest.MonkeyPatch, service: str, event: type[e.Event], wrong: Callable[..., Any]) -> None:
+def decide(monkeypatch: pytest.MonkeyPatch, service: str, event: type[Event], wrong: Callable[..., Any]) -> None:
     """In flow order, let the service answer this event with `wrong(decision, event)`."""
     right = flow.bindings[service, event]
 
@@ -214,9 +215,10 @@ def no_seek_after_abort(patch: pytest.MonkeyPatch) -> None:
     start_over = Engine._start_over
 
     def without_seek(engine: Engine, answers: Any) -> None:
-        position = {(tp.topic, tp.partition): tp.offset for tp in engine.clients.consumer.position(
-            engine.clients.consumer.assignment()
-        )}
+        position = {
+            (tp.topic, tp.partition): tp.offset
+            for tp in engine.clients.consumer.position(engine.clients.consumer.assignment())
+        }
         kept = engine._position
         engine._position = {**kept, **{where: position[where] for where in engine._ahead if where in position}}
         start_over(engine, answers)
@@ -278,9 +280,9 @@ def outputs_reversed(patch: pytest.MonkeyPatch) -> None:
 
 def deleted_rows_not_logged(patch: pytest.MonkeyPatch) -> None:
     """The changelog hears of no row that was deleted: whoever restores finds it again."""
-    changes = processing.changes
     patch.setattr(
-        processing, "changes", lambda log: ((part, key, row) for part, key, row in changes(log) if row is not None)
+        "farandole.processor.changes",
+        lambda log: ((part, key, row) for part, key, row in changes(log) if row is not None),
     )
 
 

@@ -44,7 +44,19 @@ def test_every_run_holds_and_everything_went_wrong_in_some(workshop: Workshop) -
         found, _ = play(workshop, seed)
         assert not found.violations, f"farandole simulate --seed {seed}"
         counts += found.counts
-    wrong = {"crash", "zombie", "pause", "unknown", "fail", "kill", "leave", "expire", "aborts", "dead_letters", "nonsense"}
+    wrong = {
+        "crash",
+        "zombie",
+        "pause",
+        "unknown",
+        "fail",
+        "kill",
+        "leave",
+        "expire",
+        "aborts",
+        "dead_letters",
+        "nonsense",
+    }
     ends = {"completed", "cancelled", "refused", "parked", "rebalances", "takeovers", "timed_out", "late_markers"}
     assert {name for name in wrong | ends if not counts[name]} == set()
 
