@@ -52,10 +52,12 @@ class Consumer(Fetcher):
         if self.group.version != self._seen:
             if self._cursors and self._cluster.choose(2, "messages fetched before a rebalance come after it"):
                 stale = self._fetch(num_messages)
+            before = self._cursors
             notices = self._attend()
             if notices:
                 return notices
-            stale = [m for m in stale if (m.topic(), m.partition()) not in self._cursors]
+            if self._cursors is not before:  # else there was no rebalance for this member, and they are its own
+                stale = [m for m in stale if (m.topic(), m.partition()) not in self._cursors]
         if fault == "fail":
             return [Notice(KafkaError(KafkaError._TRANSPORT, "planted", False, True, False))]
         return stale + self._fetch(num_messages - len(stale)) if self._cursors else stale
