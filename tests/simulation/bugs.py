@@ -238,9 +238,10 @@ def calls_before_commit(patch: pytest.MonkeyPatch) -> None:
     flush = Engine._flush
 
     def begin_calls(engine: Engine) -> None:
-        for part, key, row in engine.processor._changed:
-            if part.table == "calls" and row is not None:
-                engine.performer.start(part.partition, key, row)
+        for part, rows in engine.processor._changed.items():
+            for key, row in rows.items() if part.table == "calls" else ():
+                if row is not None:
+                    engine.performer.start(part.partition, key, row)
         flush(engine)
 
     patch.setattr(Engine, "_flush", begin_calls)
@@ -282,7 +283,9 @@ def deleted_rows_not_logged(patch: pytest.MonkeyPatch) -> None:
     """The changelog hears of no row that was deleted: whoever restores finds it again."""
     patch.setattr(
         "farandole.processor.changes",
-        lambda log: ((part, key, row) for part, key, row in changes(log) if row is not None),
+        lambda log: {
+            part: {key: row for key, row in rows.items() if row is not None} for part, rows in changes(log).items()
+        },
     )
 
 
@@ -318,8 +321,8 @@ def retry_with_another_key(patch: pytest.MonkeyPatch) -> None:
     def another(books: Books, key: str, call: Any) -> Any:
         if key not in books.asked:
             return perform(books, key, call)
-        answer = books.systems[call.outside].perform(call.operation, f"{key}?{len(books.asked)}", call.body)
-        books.asked.add(f"{key}?{len(books.asked)}")
+        system = books.systems[call.outside]
+        answer = system.perform(call.operation, f"{key}?{len(system)}", call.body)
         return ("accepted", "", "") if answer.status < 300 else ("refused", "", "")
 
     patch.setattr(Books, "perform", another)

@@ -44,7 +44,7 @@ def transaction(worker: Worker, topic: str, value: bytes, offset: int) -> None:
     producer.begin_transaction()
     producer.produce(topic, value, None, 0)
     producer.flush()
-    producer.send_offsets_to_transaction(at(topic, offset), worker.metadata())
+    producer.send_offsets_to_transaction(at(topic, offset), worker.metadata(), 10.0)
     producer.commit_transaction()
 
 
@@ -220,7 +220,7 @@ class TestFaults:
         producer.produce(topic, b"no", None, 0)
         with pytest.raises(KafkaException) as failure:  # noqa: PT012
             producer.flush()
-            producer.send_offsets_to_transaction(at(topic, 7), worker.metadata())
+            producer.send_offsets_to_transaction(at(topic, 7), worker.metadata(), 10.0)
             producer.commit_transaction()
         assert failure.value.args[0].txn_requires_abort()
         producer.abort_transaction()
