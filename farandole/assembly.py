@@ -12,6 +12,7 @@ from farandole.errors import ConfigError, FlowError
 from farandole.event import Event
 from farandole.flow import Decision, Flow, load_flows
 from farandole.processor import Processor
+from farandole.table import Partitioned, UndoLog
 from farandole.topics import Topics
 
 if TYPE_CHECKING:
@@ -98,6 +99,23 @@ def _registry() -> Any:
     return SchemaRegistry(url)
 
 
+class Project(NamedTuple):
+    """What all services of a project share: read, checked and compiled once.
+
+    keys: topic → name of the field that is its key
+    """
+
+    codec: Codec
+    flows: dict[str, Flow]
+    keys: dict[str, str]
+
+    @classmethod
+    def read(cls, flows_package: str = "flows", registry: Any = None) -> Project:
+        root = config.project_root()
+        codec = Codec.load(root / "schemas", events, registry)
+        return cls(codec, load_flows(flows_package), Topics.load(root / "topics.yaml").keys())
+
+
 class Assembled(NamedTuple):
     """A service's processor, and the topics that may be paused while too many outside calls are under way."""
 
@@ -107,20 +125,34 @@ class Assembled(NamedTuple):
 
 def assemble(app: App) -> Assembled:
     """Read the project and make the processor of one service. Raises what says what is wrong with the project."""
-    root, namespace = config.project_root(), config.namespace()
-    codec = Codec.load(root / "schemas", events, _registry())
-    flows = load_flows(app.flows_package)
-    bindings = bindings_of(app, flows)
+    project = Project.read(app.flows_package, _registry())
+    bindings = with_planted_failures(bindings_of(app, project.flows), config.setting("FARANDOLE_FAIL"))
+    tables = [table.local for table in app.rows.values()]
+    return build(app, project, bindings, tables, app.undo_log, config.namespace())
+
+
+def build(
+    app: App,
+    project: Project,
+    bindings: list[Binding],
+    tables: list[Partitioned[Any]],
+    log: UndoLog,
+    namespace: str = "",
+) -> Assembled:
+    """The processor of one service with these tables: the App's own, or those of one of several workers in a process.
+
+    log: the undo log that all of the tables write to
+    """
     processor = Processor(
         service=app.service_name,
-        tables=[table.local for table in app.rows.values()],
-        log=app.undo_log,
-        bindings=with_planted_failures(bindings, config.setting("FARANDOLE_FAIL")),
-        codec=codec,
-        key_of=Topics.load(root / "topics.yaml").keys(),
-        flows=flows,
-        internal=internal_events(flows),
+        tables=tables,
+        log=log,
+        bindings=bindings,
+        codec=project.codec,
+        key_of=project.keys,
+        flows=project.flows,
+        internal=internal_events(project.flows),
         namespace=namespace,
         keep=config.keep_seconds(),
     )
-    return Assembled(processor, pausable_topics(app, flows, codec, namespace))
+    return Assembled(processor, pausable_topics(app, project.flows, project.codec, namespace))

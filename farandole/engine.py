@@ -19,7 +19,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -236,25 +236,34 @@ class Engine:
         """
         if not assignment:
             return {}
-        positions = {(tp.topic, tp.partition): tp.offset for tp in self._committed(consumer, assignment)}
-        for partition in {p for _, p in positions}:
-            own = {topic: offset for (topic, p), offset in positions.items() if p == partition}
-            if all(offset < 0 for offset in own.values()):
+        positions = self._group_positions(consumer, assignment)
+        new = {p for _, p in positions} - {p for (_, p), offset in positions.items() if offset >= 0}
+        worked_on = {partition for partition in new if self._has_history(partition)}
+        if worked_on:
+            # Somebody else may have owned them, and committed, since the group was asked: this worker is too late
+            # then, and will be told so. Positions that are gone are gone the second time, too.
+            positions = self._group_positions(consumer, assignment)
+            for partition in sorted(worked_on - {p for (_, p), offset in positions.items() if offset >= 0}):
                 self._refuse_lost_positions(partition)
         positions |= self.clients.first_offsets([where for where, offset in positions.items() if offset < 0])
         self._position.update(positions)
         return positions
 
-    def _refuse_lost_positions(self, partition: int) -> None:
-        journal = f"{self.processor.namespace}{self.processor.service}.journal"
-        if self.clients.has_history(journal, partition):
-            raise BrokerError(
-                f"{self.processor.group} has worked on partition {partition} before, but the group's committed "
-                "positions are gone; beginning at the beginning would do everything twice",
-                where=f"consumer group {self.processor.group}, journal {journal}",
-                mend="set the group's offsets from the journal's last lines, or delete journal and changelogs to begin "
-                "anew",
-            )
+    def _group_positions(self, consumer: Any, assignment: list[TopicPartition]) -> dict[tuple[str, int], int]:
+        return {(tp.topic, tp.partition): tp.offset for tp in self._committed(consumer, assignment)}
+
+    def _has_history(self, partition: int) -> bool:
+        return self.clients.has_history(f"{self.processor.namespace}{self.processor.service}.journal", partition)
+
+    def _refuse_lost_positions(self, partition: int) -> NoReturn:
+        raise BrokerError(
+            f"{self.processor.group} has worked on partition {partition} before, but the group's committed "
+            "positions are gone; beginning at the beginning would do everything twice",
+            where=f"consumer group {self.processor.group}, journal "
+            f"{self.processor.namespace}{self.processor.service}.journal",
+            mend="set the group's offsets from the journal's last lines, or delete journal and changelogs to begin "
+            "anew",
+        )
 
     def _committed(self, consumer: Any, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """The group's stable offsets; waits while a pending transaction of a former owner may still change them."""

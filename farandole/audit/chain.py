@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 from farandole.audit.findings import Findings
 from farandole.audit.records import Place, Where
 
-CHUNK: Final = 4096
+CHUNK: Final = 1024
 """Offsets per array: topics that begin at a high offset (retention) cost nothing for what is gone."""
 
 SUSPECTS: Final = 1_000

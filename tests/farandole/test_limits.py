@@ -22,6 +22,8 @@ from farandole.table import Part
 ROW = re.compile(r"\| `(?P<module>\w+)\.(?P<name>\w+)` \| (?P<value>[\d.]+) \|")
 
 MODULES = [
+    "config",
+    "eviction",
     *(
         "answers",
         "agent",
@@ -41,6 +43,7 @@ MODULES = [
 """What runs in a worker. Commands, the sandbox, the audit and the embedded Kafka are not in production."""
 
 NO_LIMITS = {
+    "config.ANSWER_SECONDS": "how long a broker is waited for at the start; then it is said to be missing",
     "clients.TOLD_EVERY": "how often a long recovery is told",
     "views.BELIEVED_FOR": "how long an answer is believed",
     "engine.AHEAD_MS": "how long an acknowledgement may wait",

@@ -1,0 +1,230 @@
+"""`farandole simulate`: runs of the real engine, agents and flows in a world where everything goes wrong on purpose."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farandole.cli import progress
+from farandole.errors import ConfigError
+
+FLOWS = ("order",)
+
+Report = Callable[[str, int, int], None]
+
+
+def command(
+    seeds: Annotated[int, typer.Option(help="How many runs, one for each seed.", min=1)] = 1_000,
+    first_seed: Annotated[int, typer.Option(help="The first of them.", min=0)] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Play this seed alone, and tell its story if it fails.", min=0)
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that share the work.", min=1, max=256)] = 1,
+    flow: Annotated[str, typer.Option(help="Which flow.")] = "order",
+    orders: Annotated[int | None, typer.Option(help="Orders per run; 1 to 5 otherwise.", min=1, max=20)] = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a seed that fails.")] = False,
+    shrink: Annotated[float, typer.Option(help="Seconds to look for a shorter story; 0: tell it as it is.")] = 20.0,
+    tell: Annotated[bool, typer.Option("--tell", help="With --seed: tell the story whether it fails or not.")] = False,
+    story: Annotated[Path | None, typer.Option(help="Write the shrunk story to this file, for --replay.")] = None,
+    replay: Annotated[Path | None, typer.Option(help="Play a story that --story has written.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run the real engine, agents and flows on a model of Kafka, time and the outside world, and check every end.
+
+    A seed decides who goes when, where batches are cut, which worker dies, sleeps or is answered by nobody, and what
+    gateway, carrier and mail server do. After each run the audit and the engine's own books are checked. A seed that
+    fails is shrunk to the shortest story that still fails. Exit code 0 if every run holds, 1 if one does not; after
+    Ctrl-C the summary so far, and 130.
+
+    Example: farandole simulate --seeds 10000 --jobs 2
+    """
+    if flow not in FLOWS:
+        raise ConfigError(f"no flow {flow} can be simulated", where="--flow", mend=f"one of {', '.join(FLOWS)}")
+    # What a shell may have set for a real system is not this one's.
+    _plain_environment()
+    if replay is not None:
+        raise typer.Exit(_replayed(replay, as_json))
+    if seed is not None:
+        raise typer.Exit(_one(seed, orders, shrink, tell, story, as_json))
+    from farandole.simulation.campaign import campaign
+
+    with progress.shown() as report:
+        result = campaign(
+            first_seed, seeds, jobs=jobs, orders=orders, keep_going=keep_going, progress=_one_line(report)
+        )
+    said = result.to_dict()
+    code = 130 if result.interrupted else 1 if result.failed else 0
+    if not as_json:
+        _print_summary(said)
+    if result.failed:
+        failed = result.failed[0]
+        told = _story(failed.seed, orders, 0.0 if result.interrupted else shrink, story)
+        said["story"] = told
+        if not as_json:
+            _print_story(told, failed.seed, orders)
+    if as_json:
+        print(json.dumps(said), flush=True)
+    raise typer.Exit(code)
+
+
+def _plain_environment() -> None:
+    import os
+
+    for name in ("FARANDOLE_NAMESPACE", "FARANDOLE_FAIL", "SCHEMA_REGISTRY_URL"):
+        os.environ.pop(name, None)
+
+
+def _one_line(report: Report) -> Report:
+    """Where nobody watches a bar move, the counts are told once, at the end."""
+    if sys.stderr.isatty():
+        return report
+    return lambda what, done, total: report("running", done, total)
+
+
+def _one(seed: int, orders: int | None, seconds: float, tell: bool, story: Path | None, as_json: bool) -> int:
+    """Play one seed."""
+    from farandole.simulation.campaign import run_seed
+    from farandole.simulation.workers import Workshop
+
+    counts, failed = run_seed(Workshop(), seed, orders)
+    said: dict[str, Any] = {"ok": failed is None, "seed": seed, "counts": dict(counts)}
+    if failed is not None or tell:
+        said["story"] = _story(seed, orders, seconds if failed else 0.0, story)
+    if as_json:
+        print(json.dumps(said), flush=True)
+    else:
+        if "story" in said:
+            _print_story(said["story"], seed, orders)
+        if failed is None:
+            print(f"seed {seed}: every check holds")
+    return 1 if failed else 0
+
+
+def _story(seed: int, orders: int | None, seconds: float, file: Path | None) -> dict[str, Any]:
+    """The story of a seed, shrunk for so many seconds if it fails."""
+    import msgspec
+
+    from farandole.simulation.plan import make_plan
+    from farandole.simulation.shrink import Shrinker
+    from farandole.simulation.tape import Tape
+    from farandole.simulation.trial import trial
+    from farandole.simulation.workers import Workshop
+
+    workshop, plan = Workshop(), make_plan(seed, orders)
+    tape = Tape(seed, plan.rates)
+    found = trial(workshop, plan, tape)
+    answers = list(tape.answers)
+    if found.violations and seconds > 0:
+        with progress.shown() as report:
+            shrinker = Shrinker(workshop, plan, answers, found.violations[0].check, seconds, _one_line(report))
+            plan, answers = shrinker.shrink()
+    kept = {"seed": seed, "plan": msgspec.to_builtins(plan), "answers": answers}
+    if file is not None:
+        file.write_text(json.dumps(kept))
+    return _told(workshop, plan, answers)
+
+
+def _told(workshop: Any, plan: Any, answers: list[int]) -> dict[str, Any]:
+    from farandole.simulation.timeline import names_of, timeline
+
+    found, entries = timeline(workshop, plan, answers)
+    return {
+        "violations": [{"check": each.check, "what": each.what} for each in found.violations],
+        "orders": {letter: saga for saga, letter in names_of(plan).items()},
+        "plan": _plan_lines(plan),
+        "timeline": [str(entry) for entry in entries],
+        "fingerprint": found.fingerprint(),
+    }
+
+
+def _plan_lines(plan: Any) -> list[str]:
+    from farandole.simulation.timeline import names_of
+
+    workers = ", ".join(f"{count} {service}" for service, count in plan.workers.items() if count > 1)
+    lines = [f"{plan.partitions} partitions; one worker of each service{', but ' + workers if workers else ''}"]
+    for order, letter in zip(plan.orders, names_of(plan).values(), strict=True):
+        wanted = ", ".join(f"{line.quantity} sku-{line.sku}" for line in order.lines)
+        lines.append(
+            f"order {letter}: {wanted}; card {order.card}, to {order.ship_to!r}, reserved for {order.reserve_for} s"
+        )
+    lines += [f"delivery {each.number}: {each.quantity} sku-{each.sku}" for each in plan.deliveries]
+    lines += [f"{failure.decision} fails for order {failure.order}" for failure in plan.failures]
+    return lines
+
+
+def _replayed(file: Path, as_json: bool) -> int:
+    import msgspec
+
+    from farandole.simulation.plan import Plan
+    from farandole.simulation.workers import Workshop
+
+    try:
+        kept = json.loads(file.read_text())
+        plan, answers = msgspec.convert(kept["plan"], Plan), [int(answer) for answer in kept["answers"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"this is no story: {error}", where=str(file), mend="one that `farandole simulate --story FILE` has written"
+        ) from error
+    told = _told(Workshop(), plan, answers)
+    if as_json:
+        print(json.dumps(told), flush=True)
+    else:
+        _print_story(told, None, None)
+    return 1 if told["violations"] else 0
+
+
+# ---- for people
+
+
+SUMMARY = {
+    "happened": {
+        "records": "records",
+        "transactions": "transactions",
+        "aborts": "aborted",
+        "rebalances": "rebalances",
+        "late_markers": "late markers",
+    },
+    "orders": {"completed": "completed", "cancelled": "cancelled", "refused": "refused", "parked": "parked"},
+    "workers": {
+        "crash": "crashes",
+        "kill": "kills",
+        "zombie": "zombies",
+        "pause": "pauses",
+        "expire": "lost sessions",
+        "leave": "handovers",
+    },
+    "kafka": {"unknown": "unknown outcomes", "fail": "failed requests", "timed_out": "transactions timed out"},
+    "clients": {"nonsense": "records of nonsense", "dead_letters": "dead letters"},
+}
+"""Row → count → what it is called. A run in which nothing went wrong proves nothing: so it is told."""
+
+
+def _print_summary(said: dict[str, Any]) -> None:
+    print(f"{said['runs']:,} runs in {said['seconds']:.1f} s, {said['runs_per_second']:.0f} per second")
+    for row, names in SUMMARY.items():
+        print(f"  {row:<9}", ", ".join(f"{said['counts'].get(name, 0):,} {called}" for name, called in names.items()))
+    if said["failed"]:
+        print(f"{len(said['failed'])} failed: seeds {', '.join(str(each['seed']) for each in said['failed'][:20])}")
+    else:
+        print("every check holds" + (", so far" if said["interrupted"] else ""))
+
+
+def _print_story(told: dict[str, Any], seed: int | None, orders: int | None) -> None:
+    print()
+    for violation in told["violations"][:5]:
+        print(f"{violation['check']}: {violation['what'].removeprefix(violation['check'] + ': ')}")
+    if len(told["violations"]) > 5:
+        print(f"… and {len(told['violations']) - 5} more")
+    print()
+    for line in told["plan"]:
+        print(f"  {line}")
+    print()
+    for line in told["timeline"]:
+        print(line)
+    if seed is not None:
+        print(f"\nreplay: farandole simulate --seed {seed}{f' --orders {orders}' if orders else ''}")

@@ -1,0 +1,280 @@
+"""What is to happen in a run, apart from chance: orders, deliveries, nonsense, workers, and how much may go wrong.
+
+Invariant: a plan follows from its seed alone. Each one draws what it has at all (swarm testing): a run without crashes
+finds what one full of them hides.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+import msgspec
+
+from agents.order import order_id
+from events import OrderLine, PlaceOrder
+
+SERVICES: Final = ("order", "inventory", "payment", "shipping", "notification")
+
+FAULTS: Final = ("pause", "zombie", "crash", "unknown", "fail")
+"""What may befall a worker at any point at which it touches Kafka."""
+
+FAILING: Final = (
+    "order.place",
+    "order.captured",
+    "order.released",
+    "inventory.request_holds",
+    "inventory.hold",
+    "inventory.release",
+    "inventory.line_held",
+    "inventory.commit",
+    "payment.authorise",
+    "payment.authorise_answered",
+    "payment.void",
+    "payment.capture",
+    "shipping.book",
+    "shipping.book_answered",
+    "notification.tell_completed",
+)
+"""Decisions that a plan may make fail for one order."""
+
+
+WHEN_ASKED: Final = (
+    "delay",
+    "length",
+    "which partition comes next",
+    "how many messages fewer",
+    "whether the batch ends here",
+    "whether it happened all the same (unknown)",
+    "whether it happened all the same (fail)",
+    "partition of a record without a key",
+)
+"""Questions that come up only when something is off already: any answer is as good as another."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    sku: int
+    quantity: int
+
+
+class OrderPlan(msgspec.Struct, frozen=True):
+    """One customer's order. Times are milliseconds since the run began.
+
+    copies:   when the same command is sent again; cancels: when the customer asks for it to be stopped
+    insists:  operations that the gateway refuses although it never should: an operator writes them off
+    write_offs: when an operator gives up, whether that is called for or not
+    """
+
+    number: int
+    at: int
+    lines: tuple[Line, ...]
+    card: str = "tok_visa"
+    ship_to: str = "1 Mill Lane"
+    email: str = "anna@example.org"
+    currency: str = "EUR"
+    reserve_for: int = 900
+    copies: tuple[int, ...] = ()
+    conflicts: tuple[int, ...] = ()
+    cancels: tuple[int, ...] = ()
+    insists: tuple[str, ...] = ()
+    write_offs: tuple[int, ...] = ()
+
+    @property
+    def saga(self) -> str:
+        return order_id("anna", str(self.number))
+
+    def command(self, price: int = 100) -> PlaceOrder:
+        lines = tuple(OrderLine(n, f"sku-{line.sku}", line.quantity, price) for n, line in enumerate(self.lines, 1))
+        return PlaceOrder(
+            customer="anna",
+            idempotency_key=str(self.number),
+            lines=lines,
+            currency=self.currency,
+            email=self.email,
+            ship_to=self.ship_to,
+            card_token=self.card,
+            reserve_for=self.reserve_for,
+        )
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """Stock that arrives; the same delivery is announced once more at each of `copies`."""
+
+    number: int
+    at: int
+    sku: int
+    quantity: int
+    copies: tuple[int, ...] = ()
+
+
+class Nonsense(msgspec.Struct, frozen=True):
+    """A record that should not be there, in a topic that clients write to.
+
+    kind: "bytes", "tombstone", "torn" (metadata that can be read, no body), "astray" (wrong partition), "wrong-key",
+          "strange-flow"
+    order: number of the order whose key it has
+    """
+
+    at: int
+    topic: str
+    kind: str
+    order: int
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A decision that raises whenever it is asked about this order."""
+
+    decision: str
+    order: int
+
+
+class Move(msgspec.Struct, frozen=True):
+    """What happens to a worker between two of its turns: "kill", "leave" (an orderly end; it comes back later),
+    "expire" (the group loses it, as if its heartbeats had not arrived).
+    """
+
+    at: int
+    service: str
+    index: int
+    what: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """workers: by service; rates: how often each kind of decision has another outcome than the plain one; faults: the
+    kinds that befall workers at a touch of Kafka, as often as they are named; budget: how many of them at the most
+    """
+
+    seed: int
+    partitions: int
+    workers: dict[str, int]
+    orders: tuple[OrderPlan, ...]
+    deliveries: tuple[Delivery, ...]
+    nonsense: tuple[Nonsense, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    moves: tuple[Move, ...] = ()
+    rates: dict[str, float] = {}
+    faults: tuple[str, ...] = ()
+    budget: int = 0
+
+
+def make_plan(seed: int, orders: int | None = None) -> Plan:
+    """The plan of a seed, with this many orders; None: 1 to 5, mostly few."""
+    return _Maker(seed).plan(orders)
+
+
+class _Maker:
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.random = Random(f"plan {seed}")
+
+    def plan(self, orders: int | None) -> Plan:
+        random = self.random
+        count = orders or random.choice((1, 2, 2, 3, 3, 3, 4, 5))
+        skus = random.choice((1, 1, 2, 3))
+        rough = random.random() < 0.85
+        calls_off = random.random() < 0.5
+        placed = tuple(self._order(n, skus, rough, calls_off) for n in range(count))
+        workers = {service: random.choice((1, 1, 1, 1, 1, 2, 2, 2, 3)) for service in SERVICES}
+        horizon = max(order.at for order in placed) + 1_500
+        return Plan(
+            seed=self.seed,
+            partitions=random.choice((1, 2, 2, 3)),
+            workers=workers,
+            orders=placed,
+            deliveries=self._deliveries(placed, skus),
+            nonsense=self._nonsense(count, horizon) if rough and random.random() < 0.25 else (),
+            failures=self._failures(count) if rough and random.random() < 0.25 else (),
+            moves=self._moves(workers, horizon) if rough and random.random() < 0.4 else (),
+            rates=self._rates(rough),
+            faults=self._faults() if rough else (),
+            budget=random.choice((2, 5, 10, 20)) if rough else 0,
+        )
+
+    def _order(self, number: int, skus: int, rough: bool, calls_off: bool) -> OrderPlan:
+        random = self.random
+        at = round(random.choice((0, 10, 200, 1_000)) * random.random())
+        lines = tuple(
+            Line(random.randrange(skus), random.choice((1, 1, 2, 3))) for _ in range(random.choice((1, 1, 2, 3)))
+        )
+        order = OrderPlan(number, at, lines)
+        if not rough:
+            return order
+        dice = random.random
+        return msgspec.structs.replace(
+            order,
+            card="tok_declined" if dice() < 0.1 else order.card,
+            ship_to="nowhere" if dice() < 0.1 else order.ship_to,
+            email="no address" if dice() < 0.05 else order.email,
+            currency="euro" if dice() < 0.05 else order.currency,
+            reserve_for=random.choice((1, 1, 2, 5, 20)) if dice() < 0.4 else order.reserve_for,
+            copies=tuple(at + self._later() for _ in range(random.randrange(1, 3))) if dice() < 0.2 else (),
+            conflicts=(at + self._later(),) if dice() < 0.05 else (),
+            cancels=tuple(at + self._later() for _ in range(random.choice((1, 1, 2))))
+            if calls_off and dice() < 0.6
+            else (),
+            insists=(random.choice(("capture", "void")),) if dice() < 0.08 else (),
+            write_offs=(at + self._later(),) if dice() < 0.08 else (),
+        )
+
+    def _later(self) -> int:
+        """Soon as often as late: a cancel is to meet every moment of an order."""
+        return round(10 ** self.random.uniform(0.5, 4.2)) if self.random.random() < 0.3 else self.random.randrange(800)
+
+    def _deliveries(self, orders: tuple[OrderPlan, ...], skus: int) -> tuple[Delivery, ...]:
+        """Enough, or not quite, or some of it late."""
+        random = self.random
+        wanted = [0] * skus
+        for order in orders:
+            for line in order.lines:
+                wanted[line.sku] += line.quantity
+        share = random.choice((2.0, 1.0, 0.6))
+        found: list[Delivery] = []
+        for sku, quantity in enumerate(wanted):
+            pieces = round(quantity * share)
+            if pieces:
+                copies = (random.randrange(500),) if random.random() < 0.1 else ()
+                late = random.randrange(500) if random.random() < 0.15 else 0
+                found.append(Delivery(len(found), late, sku, pieces, copies))
+        return tuple(found)
+
+    def _nonsense(self, orders: int, horizon: int) -> tuple[Nonsense, ...]:
+        random = self.random
+        kinds = ("bytes", "tombstone", "torn", "astray", "wrong-key", "strange-flow")
+        topics = ("order.commands", "order.commands", "stock", "payment.commands")
+        return tuple(
+            Nonsense(random.randrange(horizon), random.choice(topics), random.choice(kinds), random.randrange(orders))
+            for _ in range(random.choice((1, 2, 3)))
+        )
+
+    def _failures(self, orders: int) -> tuple[Failure, ...]:
+        random = self.random
+        return tuple(Failure(random.choice(FAILING), random.randrange(orders)) for _ in range(random.choice((1, 1, 2))))
+
+    def _moves(self, workers: dict[str, int], horizon: int) -> tuple[Move, ...]:
+        random = self.random
+        made = []
+        for _ in range(random.choice((1, 2, 4))):
+            service = random.choice(SERVICES)
+            what = random.choice(("kill", "leave", "expire"))
+            made.append(Move(random.randrange(horizon), service, random.randrange(workers[service]), what))
+        return tuple(made)
+
+    def _rates(self, rough: bool) -> dict[str, float]:
+        random = self.random
+        rates = {"who": random.choice((0.1, 0.5, 0.9)), "tick": random.choice((0.0, 0.02, 0.1))}
+        rates |= dict.fromkeys(WHEN_ASKED, 0.5)
+        if rough:
+            rates |= {
+                "fault": random.choice((0.003, 0.01, 0.03)),
+                "outside": random.choice((0.0, 0.1, 0.3, 0.6)),
+                "how a batch is fetched": random.choice((0.0, 0.05, 0.4)),
+                "markers that come late": random.choice((0.0, 0.05, 0.4)),
+                "whether records go out before the flush": random.choice((0.0, 0.5)),
+            }
+        return rates
+
+    def _faults(self) -> tuple[str, ...]:
+        """The kinds of this run, each with its own weight; sometimes none."""
+        random = self.random
+        chosen = [fault for fault in FAULTS if random.random() < 0.5]
+        return tuple(fault for fault in chosen for _ in range(random.choice((1, 1, 3))))
