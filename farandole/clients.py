@@ -202,7 +202,7 @@ class KafkaClients:
         if transactional_ids:
             with ThreadPoolExecutor(min(8, len(transactional_ids))) as pool:
                 for producer in pool.map(self.producer, transactional_ids):
-                    producer.close()
+                    producer.close()  # type: ignore[attr-defined]  # 2.15 has it, its stubs forget it
 
     def reachable(self) -> bool:
         """Whether a broker answers within a moment. From any thread but the engine's."""
