@@ -136,7 +136,7 @@ def record_transactions(path: Path) -> None:
             note(Note(group=self.group, topics=tuple(topics)))
             super().subscribe(topics, **callbacks)
 
-    class RecordingProducer(confluent_kafka.Producer):
+    class RecordingProducer(clients.TransactionalProducer):
         def begin_transaction(self) -> None:
             self.written: list[Written] = []
             super().begin_transaction()
@@ -159,7 +159,7 @@ def record_transactions(path: Path) -> None:
             super().commit_transaction(*timeout)
             note(Note(written=tuple(self.written), collector=Collector.here()))
 
-    vars(clients).update(Consumer=RecordingConsumer, Producer=RecordingProducer)
+    vars(clients).update(Consumer=RecordingConsumer, TransactionalProducer=RecordingProducer)
 
 
 # ---- in the benchmark
