@@ -38,7 +38,7 @@ from events import (
 )
 from farandole import App
 
-app = App("order", views="web.orders")
+app = App("order", views="web.orders", intake="order.commands")
 orders = app.Table("orders", value=Order, ended=lambda order: order.phase != "placed", help="Every order, by its id.")
 
 OWED: Final = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from confluent_kafka import KafkaException
 
-from bench import recovery, report, rounds
+from bench import backlog, recovery, report, rounds
 from bench.errors import BenchError
 from bench.orders import codec
 from bench.profiling import profile
@@ -27,15 +27,18 @@ def command(
     paced_seconds: Annotated[float, typer.Option(min=2.0, help="Seconds at 100 orders/s.")] = 20.0,
     repeat: Annotated[int, typer.Option("--rounds", min=1, help="How often each side has its turn.")] = 3,
     rows: Annotated[int, typer.Option(min=1_000, help="Rows of the table that is rebuilt.")] = 1_000_000,
+    waiting: Annotated[
+        int, typer.Option("--backlog", min=0, help="Orders of the backlog under which memory is watched; 0: leave out.")
+    ] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     profiled: Annotated[bool, typer.Option("--profile", help="Show where Farandole's time goes instead.")] = False,
 ) -> None:
     """Measure what Farandole costs: CPU per order under a backlog, latency at 100 orders/s, each beside a loop on
     librdkafka that moves and persists the same records in transactions and does nothing else; then how soon work goes
-    on after a crash.
+    on after a crash, and how much memory a worker needs under a backlog.
 
-    It starts a Kafka of its own, or takes the one that KAFKA_BOOTSTRAP_SERVERS names, and takes some minutes. Exit
-    code 0 unless it could not measure.
+    It starts a Kafka of its own, or takes the one that KAFKA_BOOTSTRAP_SERVERS names, and takes a quarter of an hour.
+    Exit code 0 unless it could not measure.
 
     Example: python -m bench --orders 5000 --paced-seconds 10 --json
     """
@@ -47,6 +50,8 @@ def command(
             else:
                 found = compare(where, plan, repeat)
                 found["recovery"] = recovery.measure(where, codec(), rows)
+                if waiting:
+                    found["memory"] = backlog.measure(where, codec(), waiting)
     except FarandoleError as error:
         _fail(error)
     except KafkaException as error:

@@ -199,7 +199,8 @@ def show(found: dict[str, Any]) -> None:
     console.print(_throughput_table(found["throughput"]))
     console.print(_latency_table(found["latency"]))
     console.print(_hop_table(found["latency"]))
-    for line in (*_conclusions(found), *_recovery(found["recovery"])):
+    memory = _memory(found["memory"]) if "memory" in found else []
+    for line in (*_conclusions(found), *_recovery(found["recovery"]), *memory):
         console.print(line, highlight=False)
 
 
@@ -215,6 +216,13 @@ def _recovery(found: dict[str, Any]) -> list[str]:
         f"A killed worker serves again after {seconds} s from its start (aim: 3 s)",
         f"A transaction that it left open holds up readers for {owner} s if it is restarted, "
         f"{hanging['another_worker_takes_over']:.1f} s if another worker takes over",
+    ]
+
+
+def _memory(found: dict[str, Any]) -> list[str]:
+    return [
+        f"Under a backlog of {found['orders']:,} orders a worker that was warm with {found['warm_mb']:,} MB resident "
+        f"came to {found['most_mb']:,} MB, {found['ratio']:.2f} times as much (aim: 1.1 or less)",
     ]
 
 

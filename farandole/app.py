@@ -77,12 +77,16 @@ class App(faust.App):
 
     id:    the service's name; its consumer group, journal, dead letter queue and changelogs are called after it
     views: module with HTTP views (`@app.page`), imported when a worker starts
+    intake: topic with which clients begin sagas; paused while too many are open, as its tables' `ended` tells
+            (FARANDOLE_OPEN_SAGAS)
     flows: package whose flows bind this service's decisions
     """
 
     BootStrategy = _Boot
 
-    def __init__(self, id: str, *, views: str | None = None, flows: str = "flows", **options: Any) -> None:
+    def __init__(
+        self, id: str, *, views: str | None = None, intake: str | None = None, flows: str = "flows", **options: Any
+    ) -> None:
         options.setdefault("topic_disable_leader", True)
         options.setdefault("worker_redirect_stdouts", False)
         options.setdefault("autodiscover", False)
@@ -94,7 +98,7 @@ class App(faust.App):
         options.setdefault("web_tables_enabled", False)
         super().__init__(id, **options)
         self.service_name = id
-        self.views, self.flows_package = views, flows
+        self.views, self.intake, self.flows_package = views, intake, flows
         self.outsides: dict[str, str] = {}
         self.undo_log: UndoLog = []
         self.rows: dict[str, tables.Table[Any]] = {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import events
 from farandole import config
+from farandole.backpressure import Pausable
 from farandole.codec import Codec
 from farandole.errors import ConfigError, FlowError
 from farandole.event import Event
@@ -75,9 +76,9 @@ def failing(decision: Decision, sagas: set[str]) -> Decision:
     return dataclasses.replace(decision, function=fail_or_decide)
 
 
-def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: str) -> frozenset[str]:
-    """Topics that may be paused when too many calls are under way: they start calls, and no compensation waits on
-    them.
+def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: str) -> Pausable:
+    """What may wait: what starts calls and holds no compensation, and what begins sagas. ConfigError if the service
+    does not hear its intake.
     """
     starts: set[str] = set()
     needed: set[str] = set()
@@ -86,7 +87,17 @@ def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: s
         for event, decision in flow.of_service(app.service_name):
             topic = codec.type_of(event).topic
             (needed if decision.function in backwards or not decision.calls else starts).add(topic)
-    return frozenset(namespace + topic for topic in starts - needed)
+    heard = {codec.type_of(event).topic for flow in flows.values() for event, _ in flow.of_service(app.service_name)}
+    if app.intake and app.intake not in heard:
+        raise ConfigError(
+            f"{app.service_name} does not hear its intake {app.intake!r}",
+            where=f"agents/{app.service_name}.py: App(intake=…)",
+            mend=f"one of {', '.join(sorted(heard))}",
+        )
+    begins = {app.intake} if app.intake else set()
+    return Pausable(
+        frozenset(namespace + topic for topic in starts - needed), frozenset(namespace + topic for topic in begins)
+    )
 
 
 def _registry() -> Any:
@@ -117,10 +128,10 @@ class Project(NamedTuple):
 
 
 class Assembled(NamedTuple):
-    """A service's processor, and the topics that may be paused while too many outside calls are under way."""
+    """A service's processor, and the topics that may be paused while too much of what they begin is under way."""
 
     processor: Processor
-    pausable: frozenset[str]
+    pausable: Pausable
 
 
 def assemble(app: App) -> Assembled:
@@ -154,5 +165,6 @@ def build(
         internal=internal_events(project.flows),
         namespace=namespace,
         keep=config.keep_seconds(),
+        counted=bool(app.intake),
     )
     return Assembled(processor, pausable_topics(app, project.flows, project.codec, namespace))

@@ -34,6 +34,9 @@ ANSWER_SECONDS = 10.0
 KEEP_SECONDS = 7 * 24 * 3600
 """For how long the row of an ended saga stays, unless FARANDOLE_KEEP_SECONDS says otherwise."""
 
+OPEN_SAGAS = 10_000
+"""How many sagas of a partition may be open before new ones wait, unless FARANDOLE_OPEN_SAGAS says otherwise."""
+
 
 class Secret(str):
     """A string whose repr does not tell it: dictionaries of settings end up in logs and tracebacks."""
@@ -83,6 +86,18 @@ def keep_seconds() -> float:
             mend=f"seconds, more than 0; {KEEP_SECONDS} (seven days) if it is not set",
         )
     return seconds
+
+
+def open_sagas() -> int:
+    """How many sagas of a partition may be open before new ones wait. ConfigError if that is no number."""
+    said = setting("FARANDOLE_OPEN_SAGAS", str(OPEN_SAGAS))
+    if not said.isascii() or not said.isdigit() or not 0 < int(said) < 1_000_000_000:
+        raise ConfigError(
+            f"{said!r} is no number of sagas that may be open",
+            where="FARANDOLE_OPEN_SAGAS",
+            mend=f"a whole number, 1 or more; {OPEN_SAGAS} if it is not set",
+        )
+    return int(said)
 
 
 def namespace() -> str:

@@ -23,8 +23,9 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from farandole import timers
+from farandole import config, timers
 from farandole.agent import AgentSteps, Batch
+from farandole.backpressure import NOTHING, BackPressure, Pausable
 from farandole.complaints import Complaints
 from farandole.errors import BrokerError, CodecError
 from farandole.message import Message, Unfetched
@@ -38,9 +39,6 @@ BATCH = 4_000
 
 ANSWERS = 4_000
 """Answers of outside calls recorded in one transaction at the most."""
-
-CALLS_AT_ONCE = 10_000
-"""Outside calls under way above which inputs that start more of them are paused; resumed at half of it."""
 
 AHEAD_MS = 1_000
 """How long messages that caused nothing may wait for the next transaction to acknowledge them."""
@@ -126,7 +124,8 @@ class Engine:
         performer: performs outside calls
         now:       wall clock, milliseconds since 1970
         committed: called after each commit with what changed
-        pausable:  topics that may be paused while too many outside calls are under way
+        pausable:  topics that may be paused while too much of what they begin is under way
+        most_open: sagas of a partition that may be open before the topic that begins them is paused
     """
 
     def __init__(
@@ -137,11 +136,12 @@ class Engine:
         performer: Performer,
         now: Callable[[], int],
         committed: Callable[[Changes], None] = lambda changes: None,
-        pausable: frozenset[str] = frozenset(),
+        pausable: Pausable = NOTHING,
+        most_open: int = config.OPEN_SAGAS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.processor, self.agent, self.clients, self.performer = processor, agent, clients, performer
-        self.now, self._on_commit, self._pausable, self._sleep = now, committed, pausable, sleep
+        self.now, self._on_commit, self._sleep = now, committed, sleep
         self.answers: deque[Answer] = deque()
         self.assigned = False
         self.busy_since: float | None = None
@@ -158,7 +158,7 @@ class Engine:
         self._read: dict[tuple[str, int], int] = {}
         self._barriers: dict[int, tuple[int, dict[tuple[str, int], int]]] = {}
         self._rebalanced = False
-        self._paused = False
+        self._pressure = BackPressure(processor.group, pausable, most_open)
         self._batch = BATCH
         self._refused = False
         self._complaints = Complaints(log, processor.group)
@@ -208,9 +208,7 @@ class Engine:
         for tp in assignment:
             tp.offset = positions[tp.topic, tp.partition]
         consumer.assign(assignment)
-        if assignment:
-            consumer.resume(assignment)  # librdkafka keeps a pause across revoke and assign
-        self._paused = False
+        self._pressure.begin_anew(consumer, assignment)
         for partition in sorted(partitions):
             waiting = self.processor.calls.table.parts.get(partition)
             for key, call in waiting.rows.items() if waiting else ():
@@ -327,7 +325,9 @@ class Engine:
     def step(self) -> bool:
         """One turn: take what there is, decide it, commit it. False if there was nothing to do."""
         messages = self._consume()
-        self._pause_or_resume()
+        if self.owned:
+            under_way, open_sagas = self.performer.under_way(), self.processor.open_sagas
+            self._pressure.adjust(self.clients.consumer, self.owned, under_way, open_sagas)
         self._look_at_timers()
         due = [(p, barrier) for p, barrier in self._barriers.items() if self._passed(barrier[1])]
         now = self.now()
@@ -598,7 +598,9 @@ class Engine:
         return due is not None and due <= now
 
     def _passed(self, barrier: dict[tuple[str, int], int]) -> bool:
-        return all(max(self._read.get(where, 0), self._position.get(where, 0)) >= end for where, end in barrier.items())
+        # What begins sagas and is paused is not waited for: a timer may be what ends one and lets it be resumed.
+        ends = [each for each in barrier.items() if each[0] not in self._pressure.intake_paused]
+        return all(max(self._read.get(where, 0), self._position.get(where, 0)) >= end for where, end in ends)
 
     # ---- rows of sagas that ended long ago
 
@@ -608,25 +610,6 @@ class Engine:
             return []
         self._evicted_at = now
         return self.processor.evictions.due(now)
-
-    # ---- back-pressure
-
-    def _pause_or_resume(self) -> None:
-        if not self.owned:
-            return
-        under_way = self.performer.under_way()
-        if not self._paused and under_way > CALLS_AT_ONCE:
-            self._paused = True
-            log.warning(
-                "%s: %d outside calls under way, pausing %s", self.processor.group, under_way, sorted(self._pausable)
-            )
-            self.clients.consumer.pause(self._to_pause())
-        elif self._paused and under_way < CALLS_AT_ONCE // 2:
-            self._paused = False
-            self.clients.consumer.resume(self._to_pause())
-
-    def _to_pause(self) -> list[TopicPartition]:
-        return [tp for tp in self.clients.consumer.assignment() if tp.topic in self._pausable]
 
 
 class Inconsistent(Exception):

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from events import FarandoleJournal, FarandoleStretch
 from farandole import calls, deadletters, timers
+from farandole.backpressure import OpenSagas
 from farandole.codec import Codec, EventType
 from farandole.errors import CodecError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
@@ -80,6 +81,7 @@ class Processor:
         internal:  event classes that decisions publish; what else is heard comes from clients
         namespace: prefix of every topic
         keep:      seconds for which the row of an ended saga stays
+        counted:   whether open sagas are counted
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Processor:
         internal: Iterable[type[Event]] = (),
         namespace: str = "",
         keep: float = 7 * 24 * 3600.0,
+        counted: bool = False,
     ) -> None:
         self.service, self.log, self.codec, self.namespace = service, log, codec, namespace
         self.group = namespace + service
@@ -110,6 +113,7 @@ class Processor:
         self.tables: dict[str, Partitioned[Any]] = {table.name: table for table in (*tables, *engines)}
         ended = {table.name: table.ended for table in self.tables.values() if table.ended is not None}
         self.evictions = Evictions(ended, round(keep * 1000))
+        self._open = OpenSagas(ended if counted else {})
         self._changelogs = {name: f"{self.group}-{name}-changelog" for name in self.tables}
         self._row_types = {name: codec.type_of(table.row) for name, table in self.tables.items()}
         self._answers: dict[str, tuple[str, type[Any], Callable[[Any, bytes], bytes]]] = {}
@@ -166,6 +170,7 @@ class Processor:
             table.parts.pop(partition, None)
         self.timers.forget(partition)
         self.evictions.forget(partition)
+        self._open.forget(partition)
         self._condemned = {where: strikes for where, strikes in self._condemned.items() if where[1] != partition}
 
     def changelog_topics(self) -> dict[str, str]:
@@ -193,7 +198,9 @@ class Processor:
         """The changelog has been read: make what is derived from the tables."""
         if self.timed:
             self.timers.rebuild(partition)
-        self.evictions.restored(partition, [table.parts[partition] for table in self.tables.values()])
+        parts = [table.parts[partition] for table in self.tables.values()]
+        self.evictions.restored(partition, parts)
+        self._open.restored(partition, parts)
 
     # ---- a batch
 
@@ -397,6 +404,10 @@ class Processor:
             table.remove(key)
             self._journal_of(partition)[3].append(f"{part.table} {key}")
 
+    def open_sagas(self, partition: int) -> int:
+        """Sagas that have begun and not ended, but for the parked ones; 0 if they are not counted."""
+        return self._open.count(partition) - len(self.parked.table.parts[partition].rows)
+
     # ---- the end of a batch
 
     def seal(self) -> None:
@@ -433,6 +444,7 @@ class Processor:
         self.timers.committed()
         self.evictions.committed()
         self.evictions.note(changed, at)
+        self._open.note(changed)
         self._reset()
         return changed
 

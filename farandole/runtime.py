@@ -126,6 +126,7 @@ class EngineService(mode.Service):
             now=lambda: time.time_ns() // 1_000_000,
             committed=self._committed,
             pausable=self.parts.pausable,
+            most_open=config.open_sagas(),
         )
 
     async def _watch(self) -> None:

@@ -30,6 +30,7 @@ def health_of(app: App) -> dict[str, Any]:
         "ready": bool(engine and engine.assigned),
         "partitions": sorted(engine.owned) if engine else [],
         "parked": sum(len(part.rows) for part in list(engine.processor.parked.table.parts.values())) if engine else 0,
+        "open_sagas": sum(map(engine.processor.open_sagas, list(engine.owned))) if engine else 0,
         "calls": service.performer.under_way() if engine else 0,
         "stuck_calls": [key for key, _ in service.performer.stuck()][:100] if engine else [],
         **(engine.counts if engine else {}),
@@ -58,6 +59,7 @@ COUNTERS = {
 }
 GAUGES = {
     "parked": "Sagas that are parked.",
+    "open_sagas": "Sagas that have begun and not ended, where clients begin them.",
     "calls": "Outside calls under way.",
     "stuck_calls": "Outside calls that have waited long for an answer.",
     "partitions": "Partitions that this worker owns.",

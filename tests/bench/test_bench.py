@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 import events
-from bench import learning
+from bench import backlog, learning
 from bench.errors import BenchError
 from bench.learning import Note, Output, Reaction, Templates, Written
 from bench.orders import SKUS, codec, orders
@@ -209,6 +209,20 @@ def test_every_order_costs_the_same_bytes(known: Codec) -> None:
     }
 
 
+# ---- memory
+
+
+def test_memory_counts_from_when_the_worker_was_warm() -> None:
+    samples = [(1.0, 0, 50), (2.0, 10, 400), (3.0, 20, 200), (4.0, 60, 230), (5.0, 100, 210)]
+    found = backlog.figures([backlog.Sample(s, ended, mb * 1_000_000) for s, ended, mb in samples], 100)
+    assert found == {"orders": 100, "orders_per_second": 20, "warm_mb": 200, "most_mb": 230, "ratio": 1.15}
+
+
+def test_a_backlog_that_is_gone_too_soon_measures_nothing() -> None:
+    with pytest.raises(BenchError, match="before memory could be measured"):
+        backlog.figures([backlog.Sample(1.0, 0, 1), backlog.Sample(2.0, 100, 1)], 100)
+
+
 # ---- the command
 
 
@@ -226,7 +240,10 @@ def test_a_bad_flag_is_refused() -> None:
 
 
 def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -> None:
-    found = bench("--orders", "200", "--paced-seconds", "2", "--rounds", "1", "--json", **kafka.environment)
+    found = bench(
+        "--orders", "200", "--paced-seconds", "2", "--rounds", "1", "--rows", "20000", "--backlog", "5000", "--json",
+        **kafka.environment,
+    )  # fmt: skip
     assert found.returncode == 0, found.stderr
     figures = json.loads(found.stdout)
     assert {name for name, value in figures.items() if not isinstance(value, dict)} == {"cpu_ratio", "p99_ratio"}
@@ -239,5 +256,6 @@ def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -
         "order.placed",
         "stock.hold_requested",
     ]
+    assert figures["memory"]["orders"] == 5000
     left = AdminClient(dict(kafka.config)).list_topics(timeout=10).topics
     assert not [topic for topic in left if topic.startswith("bench-")]

@@ -56,6 +56,7 @@ class Rig:
         self.kafka, self.namespace, self.service = kafka, namespace, service
         self.app = importlib.import_module(f"agents.{service}").app
         self.processor, self.pausable = assemble(self.app)
+        self.most_open = config.OPEN_SAGAS
         self.codec = self.processor.codec
         self._make_topics()
         self.calls = Calls()
@@ -85,6 +86,7 @@ class Rig:
             performer=self.calls,
             now=lambda: self.now(),
             pausable=self.pausable,
+            most_open=self.most_open,
         )
 
     # ---- turning it

@@ -401,46 +401,6 @@ class TestOutsideCalls:
         assert answered.saga == "o-1"
         assert answered.flow == asked.flow
 
-    def test_too_many_calls_pause_what_starts_them_and_never_a_compensation(
-        self, payment: Rig, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(farandole.engine, "CALLS_AT_ONCE", 3)
-        payment.start()
-        for n in range(5):
-            payment.send(reserved(), f"o-{n}")
-        payment.step_until(lambda: len(payment.calls.started) >= 4)
-        payment.step_for(0.5)
-        before = len(payment.calls.started)
-        payment.send(reserved(), "o-late")
-        payment.send(ShippingCancelled(asked_by="customer"), "o-other")
-        payment.step_until(lambda: "PaymentVoided" in payment.events("payment"))
-        assert "o-late/authorise" not in payment.calls.started
-        assert len(payment.calls.started) == before
-        for key in list(payment.calls.started):
-            payment.answer(key)
-        payment.step_until(lambda: "o-late/authorise" in payment.calls.started)
-
-    def test_what_was_paused_is_resumed_when_partitions_come_back(
-        self, payment: Rig, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(farandole.engine, "CALLS_AT_ONCE", 3)
-        payment.start()
-        for n in range(5):
-            payment.send(reserved(), f"o-{n}")
-        payment.step_until(lambda: len(payment.calls.started) >= 4)
-        payment.step_for(0.3)
-        assert payment.engine._paused
-        engine: Any = payment.engine
-        consumer = engine.clients.consumer
-        assignment = consumer.assignment()
-        engine._revoked(consumer, assignment)
-        consumer.unassign()
-        payment.calls.started.clear()
-        monkeypatch.setattr(farandole.engine, "CALLS_AT_ONCE", 1000)
-        engine._assigned(consumer, assignment)
-        payment.send(reserved(), "o-late")
-        payment.step_until(lambda: "o-late/authorise" in payment.calls.started)
-
 
 def alter(admin: AdminClient, topic: str, name: str, value: str) -> None:
     from confluent_kafka.admin import (  # type: ignore[attr-defined]

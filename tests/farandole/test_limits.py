@@ -29,6 +29,7 @@ MODULES = [
         "agent",
         "app",
         "assembly",
+        "backpressure",
         "calls",
         "clients",
         "codec",
