@@ -31,7 +31,7 @@ WARM_UP = 0.2
 """Share of the orders after which the worker counts as warm: several times KEEP."""
 
 CHUNK = 50_000
-SAMPLE_SECONDS = 0.25
+SAMPLE_SECONDS = 0.05
 TELL_SECONDS = 30.0
 
 

@@ -241,7 +241,7 @@ def test_a_bad_flag_is_refused() -> None:
 
 def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -> None:
     found = bench(
-        "--orders", "200", "--paced-seconds", "2", "--rounds", "1", "--rows", "20000", "--backlog", "5000", "--json",
+        "--orders", "200", "--paced-seconds", "2", "--rounds", "1", "--rows", "20000", "--backlog", "10000", "--json",
         **kafka.environment,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
@@ -256,6 +256,6 @@ def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -
         "order.placed",
         "stock.hold_requested",
     ]
-    assert figures["memory"]["orders"] == 5000
+    assert figures["memory"]["orders"] == 10000
     left = AdminClient(dict(kafka.config)).list_topics(timeout=10).topics
     assert not [topic for topic in left if topic.startswith("bench-")]
