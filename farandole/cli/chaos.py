@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from farandole.cli.demo import WIDE, _shown, _terminated
+from farandole.cli.progress import WIDE, shown, terminated
 from farandole.errors import ConfigError, FarandoleError
 
 
@@ -85,8 +85,8 @@ def _said(kind: Any) -> str:
 def _play(options: Any, keep: bool, as_json: bool) -> bool:
     from farandole.chaos.run import prepared
 
-    signal.signal(signal.SIGTERM, _terminated)
-    with _shown() as progress, prepared(options, progress) as chaos:
+    signal.signal(signal.SIGTERM, terminated)
+    with shown() as progress, prepared(options, progress) as chaos:
         outcome = chaos.play()
         if keep:
             progress("it all runs until Ctrl-C", 0, 0)

@@ -6,22 +6,12 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from farandole.cli.progress import WIDE, shown, terminated
 from farandole.errors import ConfigError, FarandoleError
-
-Report = Callable[[str, int, int], None]
-
-LINE_EVERY = 5.0
-"""Seconds between lines of progress where nobody watches a bar move."""
-
-WIDE = 160
-"""Columns where there is no terminal to ask."""
 
 WAYS = {"http": ("http",), "kafka": ("kafka",), "both": ("http", "kafka")}
 
@@ -92,8 +82,8 @@ def _play(options: Any, keep: bool, as_json: bool) -> bool:
     from farandole.demo.report import print_outcome
     from farandole.demo.run import prepared
 
-    signal.signal(signal.SIGTERM, _terminated)
-    with _shown() as progress, prepared(options, progress) as demo:
+    signal.signal(signal.SIGTERM, terminated)
+    with shown() as progress, prepared(options, progress) as demo:
         outcome = demo.play(progress)
         outcome.next_steps = further.next_steps(demo, kept=keep)
         if keep:
@@ -120,41 +110,3 @@ def _until_interrupted() -> None:
             time.sleep(3_600)
     except KeyboardInterrupt:
         print("stopping", file=sys.stderr)
-
-
-@contextmanager
-def _shown() -> Iterator[Report]:
-    """Progress on standard error: a bar where somebody watches, a line every few seconds where nobody does."""
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("", total=None)
-
-        def show(what: str, done: int, total: int) -> None:
-            bars.update(bar, description=what, completed=done, total=total or None)
-
-        yield show
-
-
-def _lines() -> Report:
-    """Counts change all the time: where they become lines, one every few seconds will do."""
-    last = ("", 0.0)
-
-    def line(what: str, done: int, total: int) -> None:
-        nonlocal last
-        phase, _, counts = what.partition(": ")
-        if phase != last[0] or (counts and time.monotonic() - last[1] >= LINE_EVERY):
-            last = phase, time.monotonic()
-            print(what, file=sys.stderr, flush=True)
-
-    return line
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends it as Ctrl-C does: everything that was started is stopped."""
-    raise SystemExit(128 + number)

@@ -1,17 +1,29 @@
-"""Progress on standard error: a bar that moves where somebody watches, one line per step where nobody does."""
+"""Progress on standard error: a bar that moves where somebody watches, lines where nobody does.
+
+A report is told what is done, how much, of how much (0 when that is not known). What stands behind a colon in the text
+are counts: they change all the time, the work is the same.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 Report = Callable[[str, int, int], None]
+
+WIDE = 160
+"""Columns of a table where there is no terminal to ask."""
+
+LINE_EVERY = 5.0
+"""Seconds between lines that tell counts of the same work."""
 
 
 @contextmanager
 def shown() -> Iterator[Report]:
-    """A report (what is done, how much, of how much; 0 when that is not known) that is shown while it is entered."""
+    """A report that is shown while it is entered."""
     with _bars() if sys.stderr.isatty() else _lines() as report:
         yield report
 
@@ -21,27 +33,30 @@ def _bars() -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=None)
 
         def show(what: str, done: int, total: int) -> None:
-            if not progress.tasks or progress.tasks[0].description != what:
-                for task in progress.task_ids:
-                    progress.remove_task(task)
-                progress.add_task(what, total=total or None)
-            progress.update(progress.task_ids[0], completed=done)
+            progress.update(bar, description=what, completed=done, total=total or None)
 
         yield show
 
 
 @contextmanager
 def _lines() -> Iterator[Report]:
-    last = ""
+    last = ("", 0.0)
 
     def line(what: str, done: int, total: int) -> None:
         nonlocal last
-        if what != last:
+        work, _, counts = what.partition(": ")
+        if work != last[0] or (counts and time.monotonic() - last[1] >= LINE_EVERY):
+            last = work, time.monotonic()
             print(what, file=sys.stderr, flush=True)
-        last = what
 
     yield line
+
+
+def terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does: everything that it started is stopped."""
+    raise SystemExit(128 + number)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from farandole import config, generate
+from farandole.cli.progress import WIDE
 from farandole.errors import FarandoleError
 from farandole.schemas import Schemas
 from farandole.topiccheck import check, service_maps
@@ -25,9 +26,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standar
 AllowDelete = Annotated[bool, typer.Option("--allow-delete", help="Delete topics of ours that are not declared.")]
 
 AS_DECLARED = "the cluster is as topics.yaml says"
-
-WIDE = 160
-"""Columns where there is no terminal to ask."""
 
 PENDING = 10
 """Exit code of `plan --exit-code` if there is something to apply."""
