@@ -28,9 +28,7 @@ ANSWERED_WITHIN = 40.0
 """Seconds for a view: above all that the door itself waits for."""
 
 MAX_WAITING = 1_000
-"""Requests of one worker that are under way; more are told to come again. Each may hold a body
-and wait for a commit.
-"""
+"""Requests of one worker that are under way; more are told to come again. Each may hold a body and wait."""
 
 HEALTH = "/health"
 """Answered however many others wait."""

@@ -1,5 +1,4 @@
-"""A service: a Faust App whose agents get batches and whose tables change in the transaction that publishes the
-outcome.
+"""A service: a Faust App whose agents get batches, and whose tables change in the transaction of the outcome.
 
     app = App("inventory")
     levels = app.Table("levels", value=StockLevel, help="...")
@@ -10,9 +9,8 @@ outcome.
             batch.decide()
 
 What is Faust's stays Faust's: lifecycle, worker command line, supervision, web views, timers, ordinary
-`@app.agent(topic)` for
-side work that needs no guarantee. The engine comes in by the public extension points: `BootStrategy`,
-`mode.Service`, a `Channel` and a `Table` of ours.
+`@app.agent(topic)` for side work that needs no guarantee. The engine comes in by the public extension points:
+`BootStrategy`, `mode.Service`, a `Channel` and a `Table` of ours.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A flow says who hears what: it binds events to the services' decisions, and nothing else.
 
 A decision never knows which flow called it, so the same one serves a choreographed and an orchestrated flow. What a
-decision
-may publish is its return annotation; `Decision` reads it once, when the flow is written down, so a decision that
-cannot be bound is an error at import, not in the middle of the night.
+decision may publish is its return annotation; `Decision` reads it once, when the flow is written down, so a decision
+that cannot be bound is an error at import, not in the middle of the night.
 """
 
 from __future__ import annotations

@@ -3,15 +3,13 @@
 Any order worker answers for any order; the worker that owns the order's partition gives the answer, from committed
 rows only.
 
-    POST /orders               201 placed, 200 the same request again, 409 another body under the same key, 422 a bad
-    request,
-                               202 written down but not yet decided
+    POST /orders               201 placed, 200 the same request again, 409 another body under the same key,
+                               422 a bad request, 202 written down but not yet decided
     GET /orders/{id}           200 or 404
     POST /orders/{id}/cancel   202 asked for, 404 unknown, 409 ended already
 
-Whatever goes wrong is a JSON object with `problems`, `what`, `where` and `mend`.
-503 with Retry-After: nobody owns the order's partition at this moment. The same request is safe to
-repeat.
+Whatever goes wrong is a JSON object with `problems`, `what`, `where` and `mend`. 503 with Retry-After: nobody owns the
+order's partition at this moment. The same request is safe to repeat.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import struct
 import sys
@@ -215,5 +216,8 @@ async def _serve(brokers: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve([int(port) for port in sys.argv[1:]]))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve([int(port) for port in sys.argv[1:]]))
+    except BrokenPipeError:  # whoever started it has gone meanwhile: that is how it is told to end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,11 +11,15 @@ import importlib
 import sys
 from typing import Any
 
-import click
-import typer
-import typer.exceptions
+try:
+    import click
+    import typer
+    import typer.exceptions
 
-from farandole.errors import FarandoleError
+    from farandole.errors import FarandoleError
+except KeyboardInterrupt:  # these imports take a tenth of a second, in which somebody may change their mind
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 COMMANDS = {
     "demo": "Place orders against a whole system on this machine, break some, audit the end.",

@@ -51,7 +51,7 @@ def validate(as_json: AsJson = False) -> None:
     elif problems:
         for problem in problems:
             print(f"error: {problem.error()}\n", file=sys.stderr)
-        print(f"{len(problems)} problems", file=sys.stderr)
+        print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
     else:
         print("topics.yaml, schemas/ and the code agree")
     sys.exit(1 if problems else 0)

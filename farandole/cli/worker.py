@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +20,11 @@ def known_services() -> list[str]:
 def command(
     services: Annotated[list[str], typer.Argument(help="Names of modules in agents/, e.g. `inventory payment`.")],
     web_port: Annotated[
-        int | None, typer.Option(help="Port of the first service's HTTP; the next services take the next ports.")
+        int | None,
+        typer.Option(
+            help="Port of the first service's HTTP; the next services take the next ports. "
+            "If not given: free ones, which it says."
+        ),
     ] = None,
     web_host: Annotated[str, typer.Option(help="Host name under which other workers reach this one.")] = "127.0.0.1",
     without_web: Annotated[bool, typer.Option("--without-web", help="No HTTP: no views, no /health.")] = False,
@@ -49,4 +54,6 @@ def command(
     for number, app in enumerate(apps):
         app.finalize()
         app.serve_http(None if without_web else (web_port + number if web_port else 0), web_host)
+        if app.address():
+            print(f"{app.service_name} answers HTTP at {app.address()}", file=sys.stderr)
     faust.Worker(apps[0], *apps[1:], loglevel=loglevel, quiet=True).execute_from_commandline()
