@@ -20,7 +20,8 @@ from farandole.schemas import Primitive, Schemas, Version
 from farandole.topics import Problem, Topic, Topics
 
 if TYPE_CHECKING:
-    from farandole.flow import Flow
+    from farandole.event import Event
+    from farandole.flow import Decision, Flow
 
 COMMANDS = ".commands"
 
@@ -92,6 +93,28 @@ def check(topics: Topics, schemas: Schemas, services: Iterable[ServiceMap]) -> l
         *(problem for service in services for problem in _check_service(topics, service)),
         *_check_leftovers(topics, services),
     ]
+
+
+def check_flows(flows: Mapping[str, Flow]) -> list[Problem]:
+    """What a flow waits for in vain: an event has the flow of its cause, so one that decisions of other flows publish
+    never comes. What no decision publishes comes from clients, in any flow.
+    """
+    published = {key: {event for d in flow.bindings.values() for event in _effects(d)} for key, flow in flows.items()}
+    return [
+        Problem(
+            f"{service} hears {event.__name__} in flow {key}, but it happens only in {', '.join(elsewhere)}",
+            f"flows/, flow {key}",
+            f"bind {decision.name} in {elsewhere[0]}: an event keeps the flow of what caused it",
+        )
+        for key, flow in flows.items()
+        for (service, event), decision in flow.bindings.items()
+        if event not in published[key]
+        if (elsewhere := sorted(other for other, events in published.items() if event in events))
+    ]
+
+
+def _effects(decision: Decision) -> frozenset[type[Event]]:
+    return decision.publishes | decision.calls | decision.timers
 
 
 def _check_events(topics: Topics, schemas: Schemas) -> Iterator[Problem]:

@@ -257,7 +257,7 @@ class Chaos:
             raise self._failed[0]
         done, ended = len(self.injector.done), len(self.watcher.seen.endings)
         now = ", ".join(list(self.injector.under_way.values()))
-        orders = f"{self.load.intended()} orders placed, {ended} ended, {self._open()} open"
+        orders = f"{self.load.intended()} orders placed, {ended} ended"
         wanted = self.injector.wanted
         self.progress(
             f"{phase}: {done} of {wanted} faults, {orders}" + (f"; now {now}" if now else ""),

@@ -16,7 +16,7 @@ from farandole import config, generate
 from farandole.cli.progress import WIDE
 from farandole.errors import FarandoleError
 from farandole.schemas import Schemas
-from farandole.topiccheck import check, service_maps
+from farandole.topiccheck import check, check_flows, service_maps
 from farandole.topicplan import Configure, Plan
 from farandole.topics import Problem, Topics, read
 
@@ -78,7 +78,8 @@ def _find_problems(root: Path) -> list[Problem]:
     generate.check(root / "schemas", root / "events.py")
     from farandole.flow import load_flows
 
-    return check(declared, schemas, service_maps(load_flows(), schemas))
+    flows = load_flows()
+    return check(declared, schemas, service_maps(flows, schemas)) + check_flows(flows)
 
 
 @app.command()

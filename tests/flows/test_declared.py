@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from agents import notification
+from events import OrderCompleted
 from farandole import generate, topiccheck
-from farandole.flow import load_flows
+from farandole.flow import Flow, load_flows
 from farandole.schemas import Schemas
 from farandole.topics import Topics
 from tests.flows.world import ROOT
@@ -13,6 +15,16 @@ def test_topics_yaml_is_what_the_code_hears_and_publishes() -> None:
     schemas = Schemas.load(ROOT / "schemas")
     maps = topiccheck.service_maps(load_flows(), schemas)
     assert topiccheck.check(Topics.load(ROOT / "topics.yaml"), schemas, maps) == []
+    assert topiccheck.check_flows(load_flows()) == []
+
+
+def test_an_event_that_happens_only_in_another_flow_is_waited_for_in_vain() -> None:
+    flows = load_flows()
+    other = Flow("points", 1)
+    other.on(OrderCompleted, notification.tell_completed)
+    [problem] = topiccheck.check_flows({**flows, other.key: other})
+    assert problem.what == "notification hears OrderCompleted in flow points/1, but it happens only in order/1"
+    assert problem.mend.startswith("bind notification.tell_completed in order/1")
 
 
 def test_events_py_is_current() -> None:
@@ -29,7 +41,7 @@ def test_every_event_that_a_service_publishes_is_heard_or_told_to_the_world() ->
         "PaymentStuck",
         "Posted",
         "ShippingCancelRefused",
-    }
+    }, "an event that no service hears: bind it in flows/order.py, or list it here if it is for the outside world"
 
 
 def test_everything_that_is_heard_comes_from_a_service_a_client_a_call_or_a_timer() -> None:
