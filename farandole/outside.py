@@ -158,7 +158,7 @@ class HttpPerformer:
             ) as response:
                 if response.status // 100 not in (2, 4) or response.status in RETRIED:
                     return None
-                said = _read_answer(await response.content.read(MAX_ANSWER))
+                said = _read_answer(await _read_body(response))
                 if response.status < 300:
                     return "accepted", _text(said.get("reference")), _text(said.get("outcome"))
                 return "refused", "", _text(said.get("reason")) or f"HTTP {response.status}"
@@ -171,6 +171,14 @@ class HttpPerformer:
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         return self._session
+
+
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+    """MAX_ANSWER bytes of it at the most. A stream's `read` gives what has come so far, which may be half of it."""
+    body = bytearray()
+    while len(body) < MAX_ANSWER and (some := await response.content.read(MAX_ANSWER - len(body))):
+        body += some
+    return bytes(body)
 
 
 def _read_answer(body: bytes) -> dict[str, Any]:

@@ -162,10 +162,14 @@ class Table(faust.Table[str, RowT], Generic[RowT]):
         """
         part = self.local.parts[partition]
         row = part.rows.get(key)
-        for logged, changed, before in list(self.local.log):
-            if logged is part and changed == key:
-                return None if before is MISSING else before
-        return row
+        while True:
+            for logged, changed, before in list(self.local.log):
+                if logged is part and changed == key:
+                    return None if before is MISSING else before
+            looked, row = row, part.rows.get(key)
+            if row is looked:
+                # Not in the log, before it and after: a row that an abort took back in between is another one now.
+                return row
 
 
 def undo(log: UndoLog, mark: int = 0) -> None:

@@ -92,6 +92,18 @@ def test_what_is_no_answer_is_asked_again_with_the_same_key(status: int) -> None
     assert keys == ["key-1"] * 3
 
 
+def test_an_answer_that_comes_in_pieces_is_read_to_its_end() -> None:
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in (b'{"refer', b'ence": "auth-7"}'):
+            await response.write(piece)
+            await asyncio.sleep(0.05)
+        return response
+
+    assert perform(in_pieces) == [Answer(0, "key-1", "accepted", "auth-7", "")]
+
+
 def test_a_redirect_is_never_followed_to_a_page_that_says_ok() -> None:
     async def handle(request: web.Request) -> web.StreamResponse:
         if request.path == "/login":

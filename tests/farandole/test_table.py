@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from farandole.event import Row
-from farandole.table import Part, Partitioned, UndoLog, changes, undo
+from farandole.table import Part, Partitioned, Table, UndoLog, changes, undo
 
 
 class Count(Row, frozen=True):
@@ -86,3 +90,21 @@ def test_outside_a_decision_a_table_says_so() -> None:
         table.get("a")
     with pytest.raises(RuntimeError, match="counts"):
         table.put("a", Count(1))
+
+
+def test_what_an_abort_takes_back_while_somebody_looks_is_not_shown() -> None:
+    """The engine's thread may abort between any two steps of a look from outside: here after the row was read."""
+
+    class Log(UndoLog):
+        def __iter__(self) -> Iterator[tuple[Part, str, Any]]:
+            undo(self)
+            return super().__iter__()
+
+    log = Log()
+    local = Partitioned("counts", Count, log)
+    local.parts = {0: Part("counts", 0)}
+    local.parts[0].rows["a"] = Count(1)
+    local.switch(0)
+    local.put("a", Count(2))
+    table: Any = SimpleNamespace(local=local)
+    assert Table.committed(table, 0, "a") == Count(1)
