@@ -107,27 +107,34 @@ class TransactionalProducer(Producer):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        self._asked: SimpleQueue[tuple[Any, ...]] | None = None
         super().__init__(*args, **options)
-        self._asked: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
-        self._said: SimpleQueue[Exception | None] = SimpleQueue()
-        self._caller: threading.Thread | None = None
 
     def send_offsets_to_transaction(self, positions: Any, metadata: Any, timeout: float) -> None:  # type: ignore[override]
-        if self._caller is None:
+        if self._asked is None:
+            self._asked, self._said = SimpleQueue(), SimpleQueue[Exception | None]()
             # It is given the queues alone: a thread that knew the producer would keep it for ever.
-            self._caller = threading.Thread(target=_call, args=(self._asked, self._said), name="offsets", daemon=True)
-            self._caller.start()
+            threading.Thread(target=_call, args=(self._asked, self._said), name="offsets", daemon=True).start()
         self._asked.put((super().send_offsets_to_transaction, positions, metadata, timeout))
         try:
             error = self._said.get(timeout=timeout + GRACE)
         except Empty:
+            self._leave_behind()
             text = f"adding offsets to the transaction took longer than {timeout + GRACE:g} s"
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, text)) from None
         if error is not None:
             raise error
 
+    def _leave_behind(self) -> None:
+        """The thread ends when its call comes back. What it says then is for nobody: the next transaction, which may be
+        this producer's if aborting worked, would take it for its own answer, and commit without its offsets.
+        """
+        if self._asked is not None:
+            self._asked.put(())
+            self._asked = None
+
     def __del__(self) -> None:
-        self._asked.put(())
+        self._leave_behind()
 
 
 def _call(asked: SimpleQueue[tuple[Any, ...]], said: SimpleQueue[Exception | None]) -> None:
