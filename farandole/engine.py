@@ -154,7 +154,7 @@ class Engine:
         self._ahead: dict[tuple[str, int], int] = {}
         self._ahead_since = self._evicted_at = 0
         self._taken = self._failures = 0
-        self._committing = False
+        self._committing = self._alone = False
         self._read: dict[tuple[str, int], int] = {}
         self._barriers: dict[int, tuple[int, dict[tuple[str, int], int]]] = {}
         self._rebalanced = False
@@ -333,11 +333,10 @@ class Engine:
         now = self.now()
         late = bool(self._ahead) and now - self._ahead_since >= AHEAD_MS
         old = self._look_at_evictions(now)
+        self._complaints.settle()
         if messages or self.answers or due or late or old:
             self._transact(messages, due, acknowledge=late, old=old)
-            self.busy_since = None
             return True
-        self._complaints.settle()
         return False
 
     def _consume(self) -> list[Message]:
@@ -404,15 +403,23 @@ class Engine:
             log.warning("%s: %s", self.processor.group, error)
 
     def _transact(self, messages: list[Message], due: list[Due], acknowledge: bool, old: Sequence[int] = ()) -> None:
+        self.busy_since = time.monotonic()
+        try:
+            self._decide_and_commit(messages, due, acknowledge, old)
+        finally:
+            self.busy_since = None  # also when it is left to begin anew: whoever waits for a broker does not hang
+
+    def _decide_and_commit(
+        self, messages: list[Message], due: list[Due], acknowledge: bool, old: Sequence[int]
+    ) -> None:
         """Decide, produce, commit. What causes nothing waits for the next transaction, unless it is to be
         acknowledged.
         """
         # While a culprit is looked for every batch stands alone: no answers, no timers, not even what caused nothing.
-        alone = bool(messages) and self._batch < BATCH
+        alone = self._alone = bool(messages) and self._batch < BATCH
         answers = [] if alone else [self.answers.popleft() for _ in range(min(len(self.answers), ANSWERS))]
         offsets: list[TopicPartition] = []
         self._committing = False
-        self.busy_since = time.monotonic()
         try:
             self._decide(messages, answers, [] if alone else due)
             for partition in () if alone else old:
@@ -502,6 +509,7 @@ class Engine:
             self._position[tp.topic, tp.partition] = tp.offset
         self._ahead.clear()
         self._taken = self._failures = 0
+        self._refused = False
         self._batch = min(BATCH, self._batch * 2)
         for part, rows in changed.items():
             if part.table == "calls":
@@ -569,9 +577,11 @@ class Engine:
         self._taken = 0
 
     def _narrow_down(self) -> None:
-        """The broker refuses something that this batch publishes: halve the batch until the culprit stands alone."""
+        """The broker refuses something that this batch publishes: halve the batch until the culprit stands alone, without
+        answers and timers beside it.
+        """
         self._refused = False
-        if self._taken > 1:
+        if self._taken > 1 or not self._alone:
             self._batch = max(1, min(self._batch, self._taken) // 2)
         else:
             for (topic, partition), offset in self._ahead.items():

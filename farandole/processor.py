@@ -10,12 +10,13 @@ Invariants:
 - A message whose decision raises, or that cannot be read, ends in the dead letter queue, and its saga is parked in its
   partition: what comes later for that saga follows it there, in order. Every other saga goes on.
 - After `rollback` tables and outputs are what they were before the batch.
-- The journal tells what was taken, answered and fired, in that order, for each partition.
+- The journal tells what was taken, answered, fired and evicted, in that order, for each partition; in one line, or
+  in several that follow each other where that were too long for a record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -422,11 +423,31 @@ class Processor:
                 if value is not None and len(value) + len(key) > MAX_RECORD:
                     raise CodecError(f"a row of {len(value)} bytes", where=f"table {part.table}")
                 append((topic, value, key, partition))
-        for partition, (took, answered, fired, evicted) in self._lines.items():
-            line = FarandoleJournal(
-                took=tuple(took), answered=tuple(answered), fired=tuple(fired), evicted=tuple(evicted)
-            )
-            append((self._journal_topic, self._journal.encode_row(line), None, partition))
+        for partition, line in self._lines.items():
+            for encoded in self._journal_lines(line):
+                append((self._journal_topic, encoded, None, partition))
+
+    def _journal_lines(self, line: _Line) -> Iterator[bytes]:
+        """One, unless that were larger than a record may be: then those of its halves, in the same order. A refused one
+        would be no message's fault, and nobody could be parked for it.
+        """
+        took, answered, fired, evicted = map(tuple, line)
+        encoded = self._journal.encode_row(
+            FarandoleJournal(took=took, answered=answered, fired=fired, evicted=evicted)  # type: ignore[arg-type]
+        )
+        entries = sum(map(len, line))
+        if len(encoded) <= MAX_RECORD or entries == 1:
+            yield encoded
+            return
+        first: list[Any] = []
+        second: list[Any] = []
+        left = entries // 2
+        for part in line:
+            first.append(part[:left])
+            second.append(part[left:])
+            left = max(0, left - len(part))
+        yield from self._journal_lines(tuple(first))
+        yield from self._journal_lines(tuple(second))
 
     @property
     def silent(self) -> bool:
