@@ -159,7 +159,7 @@ class KafkaClients:
         instance:     static membership id: a restarted worker gets its partitions back without a rebalance
         address:      URL under which this worker answers HTTP; travels as client id, so others find the owner of a
                       partition
-        timed:        report ends of partitions (the service has timers)
+        timed:        report ends of partitions (`Processor.reads_ends`)
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -43,8 +43,8 @@ ANSWERS = 4_000
 AHEAD_MS = 1_000
 """How long messages that caused nothing may wait for the next transaction to acknowledge them."""
 
-EVICTION_MS = 1_000
-"""How often rows are looked for that may go."""
+EVICTION_MS = 5_000
+"""How often rows are looked for that may go. Each time that there are some, the cluster is asked for the ends of topics."""
 
 IDLE_WAIT = 0.1
 """Seconds that an idle engine waits for a message before it looks at timers and the stop flag again."""
@@ -60,7 +60,7 @@ COMMIT_TIMEOUT = 30.0
 
 
 Due = tuple[int, tuple[int, dict[tuple[str, int], int]]]
-"""A partition with timers due, until when (ms), and the ends that must have been read before they fire."""
+"""A partition with timers or rows due, until when (ms), and the ends that must have been read before they fire or go."""
 
 
 REFUSALS = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
@@ -328,14 +328,13 @@ class Engine:
         if self.owned:
             under_way, open_sagas = self.performer.under_way(), self.processor.open_sagas
             self._pressure.adjust(self.clients.consumer, self.owned, under_way, open_sagas)
-        self._look_at_timers()
-        due = [(p, barrier) for p, barrier in self._barriers.items() if self._passed(barrier[1])]
         now = self.now()
+        self._look_at_what_is_due(now)
+        due = [(p, barrier) for p, barrier in self._barriers.items() if self._passed(barrier[1])]
         late = bool(self._ahead) and now - self._ahead_since >= AHEAD_MS
-        old = self._look_at_evictions(now)
         self._complaints.settle()
-        if messages or self.answers or due or late or old:
-            self._transact(messages, due, acknowledge=late, old=old)
+        if messages or self.answers or due or late:
+            self._transact(messages, due, acknowledge=late)
             return True
         return False
 
@@ -402,16 +401,14 @@ class Engine:
         else:
             log.warning("%s: %s", self.processor.group, error)
 
-    def _transact(self, messages: list[Message], due: list[Due], acknowledge: bool, old: Sequence[int] = ()) -> None:
+    def _transact(self, messages: list[Message], due: list[Due], acknowledge: bool) -> None:
         self.busy_since = time.monotonic()
         try:
-            self._decide_and_commit(messages, due, acknowledge, old)
+            self._decide_and_commit(messages, due, acknowledge)
         finally:
             self.busy_since = None  # also when it is left to begin anew: whoever waits for a broker does not hang
 
-    def _decide_and_commit(
-        self, messages: list[Message], due: list[Due], acknowledge: bool, old: Sequence[int]
-    ) -> None:
+    def _decide_and_commit(self, messages: list[Message], due: list[Due], acknowledge: bool) -> None:
         """Decide, produce, commit. What causes nothing waits for the next transaction, unless it is to be
         acknowledged.
         """
@@ -422,8 +419,6 @@ class Engine:
         self._committing = False
         try:
             self._decide(messages, answers, [] if alone else due)
-            for partition in () if alone else old:
-                self.processor.evict(partition, self.now())
             if self.processor.silent and not (acknowledge or alone):
                 return
             self.processor.seal()
@@ -450,7 +445,7 @@ class Engine:
         self._done(offsets)
 
     def _decide(self, messages: list[Message], answers: list[Answer], due: list[Due]) -> None:
-        """Messages, then answers, then timers: the journal tells it in this order."""
+        """Messages, then answers, then timers, then rows that go: the journal tells it in this order."""
         if messages:
             if not self._ahead:
                 self._ahead_since = self.now()
@@ -462,7 +457,8 @@ class Engine:
         for answer in answers:
             self.processor.answer(*answer)
         for partition, (until, _) in due:
-            if self.processor.fire(partition, until) < timers.AT_ONCE:
+            fired = self.processor.fire(partition, until) if self.processor.timed else 0
+            if self.processor.evict(partition, until) and fired < timers.AT_ONCE:
                 del self._barriers[partition]
 
     def _offsets(self) -> list[TopicPartition]:
@@ -575,6 +571,7 @@ class Engine:
             self._read.pop(where, None)
         self._ahead.clear()
         self._taken = 0
+        self._evicted_at = 0  # what was to go is due still
 
     def _narrow_down(self) -> None:
         """The broker refuses something that this batch publishes: halve the batch until the culprit stands alone, without
@@ -587,20 +584,22 @@ class Engine:
             for (topic, partition), offset in self._ahead.items():
                 self.processor.condemn(topic, partition, offset - 1)
 
-    # ---- timers
+    # ---- timers, and rows of sagas that ended long ago
 
-    def _look_at_timers(self) -> None:
-        """A partition with a timer due gets a barrier: the ends of all its topics, asked for after the due time.
+    def _look_at_what_is_due(self, now: int) -> None:
+        """A partition with a timer due, or a row, gets a barrier: the ends of all its topics, asked for after the due time.
 
-        When everything before the barrier has been read, no answer from before the due time can lie unread.
+        When everything before the barrier has been read, no answer from before the due time can lie unread, and no step
+        that the row of a saga that was stopped is a bar against.
         """
-        if not self.processor.timed:
-            return
-        now = self.now()
-        due = [p for p in self.processor.partitions if p not in self._barriers and self._is_due(p, now)]
-        if due:
-            ends = self.clients.end_offsets([(topic, p) for p in due for topic in self.processor.topics])
-            for partition in due:
+        due = {p for p in self.processor.partitions if self._is_due(p, now)} if self.processor.timed else set()
+        if now - self._evicted_at >= EVICTION_MS:
+            self._evicted_at = now
+            due.update(self.processor.evictions.due(now))
+        partitions = sorted(due - self._barriers.keys())
+        if partitions:
+            ends = self.clients.end_offsets([(topic, p) for p in partitions for topic in self.processor.topics])
+            for partition in partitions:
                 self._barriers[partition] = (now, {where: end for where, end in ends.items() if where[1] == partition})
 
     def _is_due(self, partition: int, now: int) -> bool:
@@ -611,15 +610,6 @@ class Engine:
         # What begins sagas and is paused is not waited for: a timer may be what ends one and lets it be resumed.
         ends = [each for each in barrier.items() if each[0] not in self._pressure.intake_paused]
         return all(max(self._read.get(where, 0), self._position.get(where, 0)) >= end for where, end in ends)
-
-    # ---- rows of sagas that ended long ago
-
-    def _look_at_evictions(self, now: int) -> list[int]:
-        """Partitions that have some, looked for once in EVICTION_MS."""
-        if now - self._evicted_at < EVICTION_MS:
-            return []
-        self._evicted_at = now
-        return self.processor.evictions.due(now)
 
 
 class Inconsistent(Exception):

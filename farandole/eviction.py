@@ -3,6 +3,8 @@
 Invariants:
 - A row goes only if it is still the row that was noted: whoever changed it since has noted it anew, or it is not ended.
 - A row whose saga is parked stays: its messages are still to come.
+- A row goes when all that was written to its partition until its time has been read; the engine sees to that. It may be
+  a bar: a step that was stopped before it was heard of must find it, however late the step is read.
 - What an aborted transaction has taken is due again.
 """
 
@@ -77,24 +79,27 @@ class Evictions:
 
     def due(self, now: int) -> list[int]:
         """Partitions with rows whose time has come."""
-        before = now - self._keep
-        return [partition for partition, waiting in self._waiting.items() if waiting and waiting[0][0] <= before]
+        return [partition for partition in self._waiting if self.is_due(partition, now)]
 
-    def take(self, partition: int, now: int, parked: Mapping[str, Any]) -> Iterator[tuple[Part, str]]:
-        """The rows to remove, AT_ONCE at the most."""
-        waiting, before = self._waiting.get(partition), now - self._keep
+    def is_due(self, partition: int, now: int) -> bool:
+        waiting = self._waiting.get(partition)
+        return bool(waiting) and waiting[0][0] <= now - self._keep  # type: ignore[index]
+
+    def take(self, partition: int, until: int, parked: Mapping[str, Any]) -> Iterator[tuple[Part, str]]:
+        """The rows to remove that were due at `until`, AT_ONCE at the most."""
+        waiting, before = self._waiting.get(partition), until - self._keep
         for _ in range(AT_ONCE):
             if not waiting or waiting[0][0] > before:
                 return
             entry = waiting.popleft()
             _, part, key, row = entry
-            if part.rows.get(key) is not row:
-                continue
-            if parked and (key in parked or key.rpartition("/")[0] in parked):
+            there = part.rows.get(key) is row
+            if there and parked and (key in parked or key.rpartition("/")[0] in parked):
                 waiting.append((before + AGAIN_AFTER, part, key, row))
                 continue
-            self._taken.append(entry)
-            yield part, key
+            self._taken.append(entry)  # also one that is another row now: if that is undone, it is this one again
+            if there:
+                yield part, key
 
     def committed(self) -> None:
         self._taken.clear()

@@ -115,6 +115,8 @@ class Processor:
         ended = {table.name: table.ended for table in self.tables.values() if table.ended is not None}
         self.evictions = Evictions(ended, round(keep * 1000))
         self._open = OpenSagas(ended if counted else {})
+        self.reads_ends = self.timed or bool(ended)
+        """Whether it has to know that a topic was read to its end: before timers fire, and before rows go."""
         self._changelogs = {name: f"{self.group}-{name}-changelog" for name in self.tables}
         self._row_types = {name: codec.type_of(table.row) for name, table in self.tables.items()}
         self._answers: dict[str, tuple[str, type[Any], Callable[[Any, bytes], bytes]]] = {}
@@ -396,18 +398,20 @@ class Processor:
             self._journal_of(partition)[2].append(name)
         return len(fired)
 
-    def evict(self, partition: int, now: int) -> None:
-        """Remove rows whose saga ended long ago (now: ms)."""
+    def evict(self, partition: int, until: int) -> bool:
+        """Remove rows that were to go at or before `until` (ms). False: there are more."""
         parked = self.parked.table.parts[partition].rows
-        for part, key in self.evictions.take(partition, now, parked):
+        for part, key in self.evictions.take(partition, until, parked):
             table = self.tables[part.table]
             table.switch(partition)
             table.remove(key)
             self._journal_of(partition)[3].append(f"{part.table} {key}")
+        return not self.evictions.is_due(partition, until)
 
     def open_sagas(self, partition: int) -> int:
         """Sagas that have begun and not ended, but for the parked ones; 0 if they are not counted."""
-        return self._open.count(partition) - len(self.parked.table.parts[partition].rows)
+        parked = self.parked.table.parts.get(partition)  # none: another thread asks, and the partition has just gone
+        return self._open.count(partition) - (len(parked.rows) if parked else 0)
 
     # ---- the end of a batch
 

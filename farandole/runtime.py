@@ -114,7 +114,7 @@ class EngineService(mode.Service):
             self.processor.group,
             instance,
             address=app.address(),
-            timed=self.processor.timed,
+            timed=self.processor.reads_ends,
         )
 
     def _make_engine(self, performer: Any) -> Engine:

@@ -76,7 +76,7 @@ class Rig:
             self.kafka.config,
             self.processor.group,
             f"{self.processor.group}-rig",
-            timed=self.processor.timed,
+            timed=self.processor.reads_ends,
         )
         agent = self.app.batch_agent()
         return Engine(

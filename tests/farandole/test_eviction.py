@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from events import FarandoleJournal, OrderRefused
+from events import FarandoleJournal, InventoryReserved, OrderRefused, ShippingCancelled
 from farandole.errors import ConfigError
+from farandole.eviction import Evictions
+from farandole.table import Part
 from tests.farandole.rig import Rig
 
 HOUR = 3_600_000
@@ -19,6 +21,13 @@ WEEK = 7 * 24 * HOUR
 @pytest.fixture
 def notification(kafka: Any, namespace: str) -> Iterator[Rig]:
     rig = Rig("notification", kafka, namespace)
+    yield rig
+    rig.engine.abandon()
+
+
+@pytest.fixture
+def payment(kafka: Any, namespace: str) -> Iterator[Rig]:
+    rig = Rig("payment", kafka, namespace)
     yield rig
     rig.engine.abandon()
 
@@ -101,6 +110,35 @@ def test_an_eviction_that_is_aborted_is_done_again(notification: Rig, monkeypatc
     notification.step_until(lambda: bool(failures) and not notification.live_rows("mails"))
     assert notification.rows("mails") == {}
     assert notification.engine.counts["aborts"] == 1
+
+
+def test_a_row_that_bars_a_step_stays_until_all_that_was_written_meanwhile_is_read(payment: Rig) -> None:
+    """The void came first, then payment was away for longer than rows stay; what it was a bar against lies unread."""
+    payment.start()
+    payment.send(ShippingCancelled(asked_by="customer"), "o-1")
+    payment.settle(1)
+    assert payment.live_rows("charges")["o-1"].phase == "voided"
+    payment.crash()
+    later(payment, WEEK + HOUR)
+    reserved = InventoryReserved(amount=500, currency="EUR", card_token="t", ship_to="x")
+    payment.send(reserved, "o-1")
+    payment.start()
+    payment.settle(1)
+    assert not payment.calls.started
+    payment.step_until(lambda: not payment.live_rows("charges"), patience=90)
+    assert payment.events("payment") == ["PaymentVoided"]
+
+
+def test_a_row_that_changed_in_a_transaction_that_was_aborted_goes_all_the_same() -> None:
+    evictions = Evictions({"t": lambda row: row != "open"}, 10)
+    part = Part("t", 0)
+    part.rows["k"] = before = "ended"
+    evictions.note({part: {"k": before}}, 0)
+    part.rows["k"] = "changed"  # by a message of the transaction that looks for rows
+    assert list(evictions.take(0, 20, {})) == []
+    part.rows["k"] = before
+    evictions.rolled_back()
+    assert list(evictions.take(0, 20, {})) == [(part, "k")]
 
 
 @pytest.mark.parametrize("said", ["soon", "0", "-1", "nan"])
