@@ -44,7 +44,7 @@ AHEAD_MS = 1_000
 """How long messages that caused nothing may wait for the next transaction to acknowledge them."""
 
 EVICTION_MS = 5_000
-"""How often rows are looked for that may go. Each time that there are some, the cluster is asked for the ends of topics."""
+"""How often rows are looked for that may go. Where there are some, the cluster is asked for the ends of topics."""
 
 IDLE_WAIT = 0.1
 """Seconds that an idle engine waits for a message before it looks at timers and the stop flag again."""
@@ -60,7 +60,7 @@ COMMIT_TIMEOUT = 30.0
 
 
 Due = tuple[int, tuple[int, dict[tuple[str, int], int]]]
-"""A partition with timers or rows due, until when (ms), and the ends that must have been read before they fire or go."""
+"""A partition with timers or rows due, until when (ms), and the ends that must have been read before."""
 
 
 REFUSALS = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
@@ -574,8 +574,8 @@ class Engine:
         self._evicted_at = 0  # what was to go is due still
 
     def _narrow_down(self) -> None:
-        """The broker refuses something that this batch publishes: halve the batch until the culprit stands alone, without
-        answers and timers beside it.
+        """The broker refuses something that this batch publishes: halve the batch until the culprit stands alone,
+        without answers and timers.
         """
         self._refused = False
         if self._taken > 1 or not self._alone:
@@ -587,7 +587,7 @@ class Engine:
     # ---- timers, and rows of sagas that ended long ago
 
     def _look_at_what_is_due(self, now: int) -> None:
-        """A partition with a timer due, or a row, gets a barrier: the ends of all its topics, asked for after the due time.
+        """A partition with a timer or a row due gets a barrier: the ends of all its topics, asked for when it is due.
 
         When everything before the barrier has been read, no answer from before the due time can lie unread, and no step
         that the row of a saga that was stopped is a bar against.

@@ -10,17 +10,16 @@ Invariants:
 - A message whose decision raises, or that cannot be read, ends in the dead letter queue, and its saga is parked in its
   partition: what comes later for that saga follows it there, in order. Every other saga goes on.
 - After `rollback` tables and outputs are what they were before the batch.
-- The journal tells what was taken, answered, fired and evicted, in that order, for each partition; in one line, or
-  in several that follow each other where that were too long for a record.
+- The journal tells what was taken, answered, fired and evicted, in that order, for each partition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from events import FarandoleJournal, FarandoleStretch
+from events import FarandoleJournal
 from farandole import calls, deadletters, timers
 from farandole.backpressure import OpenSagas
 from farandole.codec import Codec, EventType
@@ -28,6 +27,7 @@ from farandole.errors import CodecError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
 from farandole.eviction import Evictions
 from farandole.flow import Decision
+from farandole.journal import Journal
 from farandole.message import (
     MAX_RECORD,
     BadSaga,
@@ -49,10 +49,6 @@ class _Route(NamedTuple):
     decode: Callable[[bytes], tuple[bytes, bytes, bytes, Any]]
     decisions: dict[bytes, tuple[Callable[..., Any], bool]]
     key: Callable[[Any], Any]
-
-
-_Line = tuple[list[FarandoleStretch], list[str], list[str], list[str]]
-"""A journal line in the making: took, answered, fired, evicted."""
 
 
 class _Out(NamedTuple):
@@ -120,7 +116,7 @@ class Processor:
         self._changelogs = {name: f"{self.group}-{name}-changelog" for name in self.tables}
         self._row_types = {name: codec.type_of(table.row) for name, table in self.tables.items()}
         self._answers: dict[str, tuple[str, type[Any], Callable[[Any, bytes], bytes]]] = {}
-        self._journal = codec.type_of(FarandoleJournal)
+        self._journal = Journal(codec.type_of(FarandoleJournal))
         self._journal_topic = f"{namespace}{service}.journal"
         self._dlq = f"{namespace}{service}.dlq"
         self._outs: dict[type[Event], _Out] = {}
@@ -281,17 +277,7 @@ class Processor:
         if not topic:
             return
         self.ahead[topic, partition] = last + 1
-        name = topic[len(self.namespace) :]
-        took = self._journal_of(partition)[0]
-        if took and took[-1].topic == name:
-            first = took.pop().first
-        took.append(FarandoleStretch(topic=name, first=first, last=last))
-
-    def _journal_of(self, partition: int) -> _Line:
-        line = self._lines.get(partition)
-        if line is None:
-            line = self._lines[partition] = ([], [], [], [])
-        return line
+        self._journal.took(topic[len(self.namespace) :], partition, first, last)
 
     def _carry_out(self, effects: Any, message: Message, name: str, origin: bytes, saga: str) -> None:
         """Any effects but a single event of a class met before."""
@@ -385,7 +371,7 @@ class Processor:
         event = cls(outcome=outcome, reference=reference, reason=reason)
         self.records.append((topic, encode(event, row.meta), row.saga, partition))
         self.calls.table.remove(key)
-        self._journal_of(partition)[1].append(key)
+        self._journal.of(partition).answered.append(key)
         return True
 
     def fire(self, partition: int, until: int) -> int:
@@ -395,7 +381,7 @@ class Processor:
         for name, row in fired:
             kind = self.codec.decoders[row.event[:5]].type
             self.records.append((self.namespace + kind.topic, row.event, row.key, partition))
-            self._journal_of(partition)[2].append(name)
+            self._journal.of(partition).fired.append(name)
         return len(fired)
 
     def evict(self, partition: int, until: int) -> bool:
@@ -405,7 +391,7 @@ class Processor:
             table = self.tables[part.table]
             table.switch(partition)
             table.remove(key)
-            self._journal_of(partition)[3].append(f"{part.table} {key}")
+            self._journal.of(partition).evicted.append(f"{part.table} {key}")
         return not self.evictions.is_due(partition, until)
 
     def open_sagas(self, partition: int) -> int:
@@ -427,31 +413,8 @@ class Processor:
                 if value is not None and len(value) + len(key) > MAX_RECORD:
                     raise CodecError(f"a row of {len(value)} bytes", where=f"table {part.table}")
                 append((topic, value, key, partition))
-        for partition, line in self._lines.items():
-            for encoded in self._journal_lines(line):
-                append((self._journal_topic, encoded, None, partition))
-
-    def _journal_lines(self, line: _Line) -> Iterator[bytes]:
-        """One, unless that were larger than a record may be: then those of its halves, in the same order. A refused one
-        would be no message's fault, and nobody could be parked for it.
-        """
-        took, answered, fired, evicted = map(tuple, line)
-        encoded = self._journal.encode_row(
-            FarandoleJournal(took=took, answered=answered, fired=fired, evicted=evicted)  # type: ignore[arg-type]
-        )
-        entries = sum(map(len, line))
-        if len(encoded) <= MAX_RECORD or entries == 1:
-            yield encoded
-            return
-        first: list[Any] = []
-        second: list[Any] = []
-        left = entries // 2
-        for part in line:
-            first.append(part[:left])
-            second.append(part[left:])
-            left = max(0, left - len(part))
-        yield from self._journal_lines(tuple(first))
-        yield from self._journal_lines(tuple(second))
+        for partition, line in self._journal.records():
+            append((self._journal_topic, line, None, partition))
 
     @property
     def silent(self) -> bool:
@@ -461,7 +424,7 @@ class Processor:
     @property
     def touched(self) -> set[int]:
         """Partitions whose tables the batch may have written."""
-        return set(self._lines)
+        return self._journal.partitions()
 
     def commit(self, at: int) -> Changes:
         """The batch has been committed, at `at` (ms): forget how to undo it. Returns what changed."""
@@ -489,6 +452,6 @@ class Processor:
         """(topic, partition) → the offset after the last message taken since the last commit."""
         self._changed: Changes = {}
         self.dead: list[tuple[str, str, str | None, Exception | None]] = []
-        self._lines: dict[int, _Line] = {}
+        self._journal.clear()
         for table in self.tables.values():
             table.leave()
