@@ -24,7 +24,7 @@ class AtOnce:
     """Performs outside calls by accepting them, in the engine's own thread."""
 
     def __init__(self, urls: Mapping[str, str], answered: Callable[[Any], None]) -> None:
-        from farandole.engine import Answer
+        from farandole.ports import Answer
 
         self._answered, self._answer = answered, Answer
 

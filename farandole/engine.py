@@ -18,8 +18,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, NoReturn, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -27,8 +27,11 @@ from farandole import config, timers
 from farandole.agent import AgentSteps, Batch
 from farandole.backpressure import NOTHING, BackPressure, Pausable
 from farandole.complaints import Complaints
-from farandole.errors import BrokerError, CodecError
+from farandole.errors import CodecError
+from farandole.kafkaerrors import FENCED, REFUSALS, UNPACKABLE, Inconsistent, raise_if_hopeless
 from farandole.message import Message, Unfetched
+from farandole.ports import Answer, Clients, Performer
+from farandole.positions import check_co_partitioned, positions_of_group, stable_offsets
 from farandole.processor import Processor
 from farandole.table import Changes
 
@@ -63,55 +66,8 @@ Due = tuple[int, tuple[int, dict[tuple[str, int], int]]]
 """A partition with timers or rows due, until when (ms), and the ends that must have been read before."""
 
 
-REFUSALS = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
-"""Errors of a record that will never be taken, however often it is sent."""
-
-UNPACKABLE = frozenset((KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG))
-"""Errors of a record that the client will never unpack: damaged, or grown beyond its memory when decompressed."""
-
-FENCED = frozenset((KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED))
-"""Errors that say: another producer has this transactional id now."""
-
-HOPELESS = frozenset((KafkaError._FATAL, KafkaError.TOPIC_AUTHORIZATION_FAILED))
-"""Errors after which a consumer never returns anything again. `_FATAL` does not call itself fatal."""
-
 LARGEST_PAUSE = 2.0
 """Seconds between tries of a batch that fails again and again; begins with a twentieth of it."""
-
-
-class Answer(NamedTuple):
-    """The outcome of an outside call, on its way into the calls topic."""
-
-    partition: int
-    key: str
-    outcome: str
-    reference: str
-    reason: str
-
-
-class Clients(Protocol):
-    """What the engine needs of Kafka. farandole.clients has the real one."""
-
-    consumer: Any
-
-    def open_consumer(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None: ...
-    def producer(self, transactional_id: str) -> Any: ...
-    def fence(self, transactional_ids: list[str]) -> None: ...
-    def first_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
-    def count_partitions(self, topic: str) -> int: ...
-    def end_offsets(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
-    def restore(self, processor: Processor, partitions: set[int]) -> int: ...
-    def has_history(self, topic: str, partition: int) -> bool: ...
-    def close(self) -> None: ...
-
-
-class Performer(Protocol):
-    """What the engine needs of whoever performs outside calls."""
-
-    def start(self, partition: int, key: str, call: Any) -> None: ...
-    def stop(self, partition: int, key: str) -> None: ...
-    def under_way(self) -> int: ...
-    def forget(self, partition: int) -> None: ...
 
 
 class Engine:
@@ -189,7 +145,7 @@ class Engine:
     def _assigned(self, consumer: Any, assignment: list[TopicPartition]) -> None:
         self._rebalanced = True
         partitions = {tp.partition for tp in assignment}
-        self._check_co_partitioned(assignment, partitions)
+        check_co_partitioned(self.processor, assignment, partitions)
         if partitions:
             lowest = min(partitions)
             self._use_producer(lowest)
@@ -199,7 +155,8 @@ class Engine:
             self.processor.partition_count = self.clients.count_partitions(self.processor.topics[0])
         else:
             self._producer = None
-        positions = self._stable_positions(consumer, assignment)
+        positions = positions_of_group(self.processor, self.clients, consumer, assignment)
+        self._position.update(positions)
         for partition in partitions:
             self.processor.add_partition(partition)
         restored = self.clients.restore(self.processor, partitions)
@@ -216,67 +173,6 @@ class Engine:
         self.owned = frozenset(partitions)
         self.assigned = True
         log.info("%s owns partitions %s (%d changelog records)", self.processor.group, sorted(partitions), restored)
-
-    def _check_co_partitioned(self, assignment: list[TopicPartition], partitions: set[int]) -> None:
-        have = {(tp.topic, tp.partition) for tp in assignment}
-        missing = sorted(f"{t}[{p}]" for t in self.processor.topics for p in partitions if (t, p) not in have)
-        if missing:
-            raise BrokerError(
-                f"{self.processor.group}: the topics of a service must have equal partition counts; not assigned with "
-                f"their siblings: {', '.join(missing[:5])}",
-                where="topics.yaml and the cluster",
-                mend="farandole topics plan",
-            )
-
-    def _stable_positions(self, consumer: Any, assignment: list[TopicPartition]) -> dict[tuple[str, int], int]:
-        """Where the group stands. A group that has no position begins at the beginning, on purpose, and only if it
-        is new.
-        """
-        if not assignment:
-            return {}
-        positions = self._group_positions(consumer, assignment)
-        new = {p for _, p in positions} - {p for (_, p), offset in positions.items() if offset >= 0}
-        worked_on = {partition for partition in new if self._has_history(partition)}
-        if worked_on:
-            # Somebody else may have owned them, and committed, since the group was asked: this worker is too late
-            # then, and will be told so. Positions that are gone are gone the second time, too.
-            positions = self._group_positions(consumer, assignment)
-            for partition in sorted(worked_on - {p for (_, p), offset in positions.items() if offset >= 0}):
-                self._refuse_lost_positions(partition)
-        positions |= self.clients.first_offsets([where for where, offset in positions.items() if offset < 0])
-        self._position.update(positions)
-        return positions
-
-    def _group_positions(self, consumer: Any, assignment: list[TopicPartition]) -> dict[tuple[str, int], int]:
-        return {(tp.topic, tp.partition): tp.offset for tp in self._committed(consumer, assignment)}
-
-    def _has_history(self, partition: int) -> bool:
-        return self.clients.has_history(f"{self.processor.namespace}{self.processor.service}.journal", partition)
-
-    def _refuse_lost_positions(self, partition: int) -> NoReturn:
-        raise BrokerError(
-            f"{self.processor.group} has worked on partition {partition} before, but the group's committed "
-            "positions are gone; beginning at the beginning would do everything twice",
-            where=f"consumer group {self.processor.group}, journal "
-            f"{self.processor.namespace}{self.processor.service}.journal",
-            mend="set the group's offsets from the journal's last lines, or delete journal and changelogs to begin "
-            "anew",
-        )
-
-    def _committed(self, consumer: Any, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The group's stable offsets; waits while a pending transaction of a former owner may still change them."""
-        for attempt in range(20):
-            try:
-                offsets: list[TopicPartition] = consumer.committed(partitions, timeout=5.0)
-                for tp in offsets:
-                    if tp.error is not None:
-                        raise KafkaException(tp.error)
-                return offsets
-            except KafkaException as error:
-                if attempt == 19:
-                    raise
-                log.warning("%s: waiting for stable offsets: %s", self.processor.group, error.args[0])
-        raise AssertionError("unreachable")
 
     def _revoked(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._drop({tp.partition for tp in partitions})
@@ -360,7 +256,10 @@ class Engine:
             if wrong:
                 stepped_over = self._step_over(wrong)
                 for message in wrong:
-                    self._not_a_message(message)
+                    if message.error().code() == KafkaError._PARTITION_EOF:
+                        self._read[message.topic(), message.partition()] = message.offset()
+                    else:
+                        raise_if_hopeless(self.processor.group, message)
                 messages = [m for m in messages if m.error() is None] + stepped_over
         return messages  # type: ignore[no-any-return]
 
@@ -377,29 +276,6 @@ class Engine:
                 found[where] = Unfetched(*where, offset, message.error().str())
                 self.clients.consumer.seek(TopicPartition(*where, offset + 1))
         return list(found.values())
-
-    def _not_a_message(self, message: Any) -> None:
-        error = message.error()
-        code = error.code()
-        if code == KafkaError._PARTITION_EOF:
-            self._read[message.topic(), message.partition()] = message.offset()
-        elif code == KafkaError._AUTO_OFFSET_RESET:
-            raise BrokerError(
-                f"{self.processor.group}: the committed position lies outside the log: {error.str()}",
-                where=f"{message.topic()}[{message.partition()}]",
-                mend="records were deleted before they were handled (retention): decide what to do about them, then "
-                "set the group's offset; skipping them in silence is not done here",
-            )
-        elif code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise BrokerError(
-                f"a topic is missing: {error.str()}", where=message.topic() or "", mend="farandole topics apply"
-            )
-        elif code in UNPACKABLE:
-            pass  # stepped over
-        elif error.fatal() or code in HOPELESS:
-            raise KafkaException(error)
-        else:
-            log.warning("%s: %s", self.processor.group, error)
 
     def _transact(self, messages: list[Message], due: list[Due], acknowledge: bool) -> None:
         self.busy_since = time.monotonic()
@@ -543,7 +419,7 @@ class Engine:
         self._producer = self.clients.producer(self._producer_id)
         if not self._committing:
             return False
-        stand = {(tp.topic, tp.partition): tp.offset for tp in self._committed(self.clients.consumer, offsets)}
+        stand = stable_offsets(self.clients.consumer, offsets, self.processor.group)
         moved = [stand[tp.topic, tp.partition] == tp.offset for tp in offsets if self._moves(tp)]
         if not moved or any(moved) != all(moved):
             raise Inconsistent(f"{self.processor.group}: cannot tell whether a transaction was committed") from failure
@@ -610,10 +486,6 @@ class Engine:
         # What begins sagas and is paused is not waited for: a timer may be what ends one and lets it be resumed.
         ends = [each for each in barrier.items() if each[0] not in self._pressure.intake_paused]
         return all(max(self._read.get(where, 0), self._position.get(where, 0)) >= end for where, end in ends)
-
-
-class Inconsistent(Exception):
-    """What Kafka says and what the engine knows do not fit: the engine starts anew from what Kafka says."""
 
 
 def _first_line(error: Exception) -> str:

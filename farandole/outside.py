@@ -19,8 +19,8 @@ import aiohttp
 import msgspec
 
 from events import FarandoleCall
-from farandole.engine import Answer
 from farandole.errors import ConfigError
+from farandole.ports import Answer
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,11 @@ from farandole import config
 from farandole.agent import AgentSteps
 from farandole.assembly import assemble
 from farandole.clients import KafkaClients
-from farandole.engine import Answer, Engine, Inconsistent
+from farandole.engine import Engine
+from farandole.kafkaerrors import Inconsistent
 from farandole.membership import claim_instance
 from farandole.outside import HttpPerformer, outside_urls
+from farandole.ports import Answer
 from farandole.table import Changes
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import msgspec
 
 from events import FarandoleCall
 from farandole.audit.gateway import Gateway as AuditedGateway
-from farandole.engine import Answer
+from farandole.ports import Answer
 from farandole.sandbox.carrier import Carrier
 from farandole.sandbox.gateway import Gateway
 from farandole.sandbox.mail import Mail
@@ -93,7 +93,7 @@ class _InMemory(AuditedGateway):
 
 
 class Performer:
-    """Performs the calls of one life of one worker; farandole.engine.Performer.
+    """Performs the calls of one life of one worker; farandole.ports.Performer.
 
     deliver: takes each answer
     """

@@ -18,9 +18,10 @@ from events import FarandoleCall
 from farandole import assembly, config
 from farandole.agent import AgentSteps
 from farandole.app import App
-from farandole.engine import Engine, Inconsistent
+from farandole.engine import Engine
 from farandole.event import Event
 from farandole.flow import Decision
+from farandole.kafkaerrors import Inconsistent
 from farandole.simulation.clients import ModelClients
 from farandole.simulation.kafka import Cluster
 from farandole.simulation.outside import Books, Performer, Scheduler

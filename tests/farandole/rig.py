@@ -16,8 +16,9 @@ from farandole import config
 from farandole.agent import AgentSteps
 from farandole.assembly import assemble
 from farandole.clients import KafkaClients
-from farandole.engine import Answer, Engine
+from farandole.engine import Engine
 from farandole.event import Event, Meta
+from farandole.ports import Answer
 from farandole.topics import Topics
 
 PATIENCE = 20.0

@@ -24,8 +24,8 @@ from events import (
     ShippingDispatched,
 )
 from farandole.agent import AgentSteps
-from farandole.engine import Inconsistent
 from farandole.errors import BrokerError
+from farandole.kafkaerrors import Inconsistent
 from tests.farandole.rig import Rig, received
 
 RESTOCK = "restock/1"

@@ -38,6 +38,7 @@ MODULES = [
         "door",
         "engine",
     ),
+    *("journal", "kafkaerrors", "ports", "positions"),
     *("event", "flow", "membership", "message", "outside", "partitioner", "plaincodec", "processor", "runtime"),
     *("straightline", "table", "timers", "views"),
 ]

@@ -11,9 +11,9 @@ from aiohttp import web
 
 from events import FarandoleCall
 from farandole import outside
-from farandole.engine import Answer
 from farandole.errors import ConfigError
 from farandole.outside import HttpPerformer, outside_urls
+from farandole.ports import Answer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

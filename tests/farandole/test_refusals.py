@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from events import FarandoleJournal, OrderRefused
-from farandole.engine import Inconsistent
+from farandole.kafkaerrors import Inconsistent
 from tests.farandole.rig import Rig
 
 WEEK = 7 * 24 * 3_600_000
