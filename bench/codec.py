@@ -27,7 +27,8 @@ import fastavro
 from farandole import generate
 from farandole.codec import Codec, encode_meta
 from farandole.event import Meta
-from farandole.schemas import META_FIELDS, Schemas
+from farandole.schemas import Schemas
+from farandole.schematypes import META_FIELDS
 
 ROUNDS, SECONDS = 7, 0.2
 

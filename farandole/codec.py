@@ -25,7 +25,8 @@ from farandole import plaincodec, straightline
 from farandole.errors import CodecError, SchemaError
 from farandole.event import Meta
 from farandole.generate import class_name, python_order
-from farandole.schemas import ENGINE_NAMESPACE, META_FIELDS, Field, Primitive, Record, Schemas, Version, named_types
+from farandole.schemas import Schemas, Version
+from farandole.schematypes import ENGINE_NAMESPACE, META_FIELDS, Field, Primitive, Record, named_types
 
 Decoded = tuple[bytes, bytes, bytes, Any]
 

@@ -16,22 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from farandole.errors import SchemaError
-from farandole.schemas import (
-    IDS_FILE,
-    REQUIRED,
-    Array,
-    Enum,
-    Field,
-    Nullable,
-    Primitive,
-    Record,
-    Schemas,
-    Type,
-    Version,
-    named_types,
-    read_ids,
-    schema_files,
-)
+from farandole.schemas import IDS_FILE, Schemas, Version, read_ids, schema_files
+from farandole.schematypes import REQUIRED, Array, Enum, Field, Nullable, Primitive, Record, Type, named_types
 
 _PYTHON = {"string": "str", "bytes": "bytes", "int": "int", "long": "int", "boolean": "bool", "double": "float"}
 _WIDTH = 116

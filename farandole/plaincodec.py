@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from farandole.errors import CodecError
-from farandole.schemas import REQUIRED, Array, Enum, Nullable, Primitive, Record, Type
+from farandole.schematypes import REQUIRED, Array, Enum, Nullable, Primitive, Record, Type
 
 PREFIX: Final = 5
 """Bytes before the Avro body: a zero and the schema id."""

@@ -22,7 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from farandole.generate import python_order
-from farandole.schemas import REQUIRED, Array, Enum, Field, Nullable, Primitive, Record, Type, Version
+from farandole.schemas import Version
+from farandole.schematypes import REQUIRED, Array, Enum, Field, Nullable, Primitive, Record, Type
 
 Namespace = dict[str, Any]
 Places = dict[str, str]

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from farandole.generate import class_name
-from farandole.schemas import Primitive, Schemas, Version
+from farandole.schemas import Schemas, Version
+from farandole.schematypes import Primitive
 from farandole.topics import Problem, Topic, Topics
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from farandole.codec import Codec, encode_meta
 from farandole.errors import CodecError, SchemaError
 from farandole.event import Meta
 from farandole.generate import class_name
-from farandole.schemas import META_FIELDS, Array, Enum, Nullable, Primitive, Record, Type, Version, named_types
+from farandole.schemas import Version
+from farandole.schematypes import META_FIELDS, Array, Enum, Nullable, Primitive, Record, Type, named_types
 from tests.farandole import schemaproject as project
 from tests.farandole.schemaproject import enum, event, field, nested, row
 

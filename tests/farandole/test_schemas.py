@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from farandole.errors import SchemaError
-from farandole.schemas import Array, Enum, Nullable, Primitive, Record, Schemas
+from farandole.schemas import Schemas
+from farandole.schematypes import Array, Enum, Nullable, Primitive, Record
 from tests.farandole import schemaproject as project
 from tests.farandole.schemaproject import META, enum, event, field, nested, row
 
