@@ -25,7 +25,7 @@ BODY_WITHIN = 10.0
 """Seconds for a client to send its body."""
 
 ANSWERED_WITHIN = 40.0
-"""Seconds for a view: above all that the door itself waits for."""
+"""Seconds for a view: above what the owner waits, also after forwarding. A second try may be cut short."""
 
 MAX_WAITING = 1_000
 """Requests of one worker that are under way; more are told to come again. Each may hold a body and wait."""
@@ -36,7 +36,7 @@ HEALTH = "/health"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MENDS = {
-    404: "POST /orders, GET /orders/{id}, POST /orders/{id}/cancel, GET /health",
+    404: "the order service has POST /orders, GET /orders/{id} and POST /orders/{id}/cancel; every worker GET /health",
     405: "use a method that the header Allow names",
     408: f"send the whole body within {BODY_WITHIN:.0f} seconds",
     413: f"send at most {MAX_BODY} bytes",

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 OWNERS_FRESH = 1.0
 """Seconds for which the group's assignment is believed before it is asked again."""
 
-FORWARD_TIMEOUT = 15.0
-"""Seconds that a forwarded request may take; above what the owner itself waits."""
+FORWARD_TIMEOUT = 20.0
+"""Seconds that a forwarded request may take; above what the owner itself waits: for Kafka to take the command, then for
+its decision.
+"""
 
 _COMMANDS = {
     "enable.idempotence": True,
