@@ -13,7 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition
@@ -39,9 +39,12 @@ class Pausable(NamedTuple):
 
 NOTHING = Pausable()
 
+PARKED = "parked"
+"""The table of parked sagas."""
+
 
 class OpenSagas:
-    """The rows of which their table does not say that their saga has ended.
+    """The rows of which their table does not say that their saga has ended, and whose saga is not parked.
 
     ended: table → whether a row's saga has ended; empty if nobody wants to know
     """
@@ -49,30 +52,38 @@ class OpenSagas:
     def __init__(self, ended: Mapping[str, Callable[[Any], bool]]) -> None:
         self._ended = ended
         self._open: dict[int, set[tuple[str, str]]] = {}
+        self._parts: dict[int, dict[str, Part]] = {}
+
+    def restored(self, partition: int, parts: Collection[Part]) -> None:
+        self._open[partition] = set()
+        self._parts[partition] = {part.table: part for part in parts if part.table in (*self._ended, PARKED)}
+        for part in parts:
+            if part.table in self._ended:
+                self._sort(part, part.rows)
 
     def note(self, changed: Changes) -> None:
         """A commit has changed these rows."""
         for part, rows in changed.items():
             if part.table in self._ended:
                 self._sort(part, rows)
+            elif part.table == PARKED and self._ended:
+                for other in self._parts[part.partition].values():
+                    if other is not part:
+                        self._sort(other, [key for key in rows if key in other.rows])
 
-    def restored(self, partition: int, parts: Collection[Part]) -> None:
-        self._open.pop(partition, None)
-        for part in parts:
-            if part.table in self._ended:
-                self._sort(part, part.rows)
-
-    def _sort(self, part: Part, rows: Mapping[str, Any]) -> None:
-        ended, table = self._ended[part.table], part.table
-        found = self._open.setdefault(part.partition, set())
-        for key, row in rows.items():
-            if row is None or ended(row):
+    def _sort(self, part: Part, keys: Iterable[str]) -> None:
+        ended, table, rows = self._ended[part.table], part.table, part.rows
+        found, parked = self._open[part.partition], self._parts[part.partition][PARKED].rows
+        for key in keys:
+            row = rows.get(key)
+            if row is None or ended(row) or key in parked:
                 found.discard((table, key))
             else:
                 found.add((table, key))
 
     def forget(self, partition: int) -> None:
         self._open.pop(partition, None)
+        self._parts.pop(partition, None)
 
     def count(self, partition: int) -> int:
         return len(self._open.get(partition, ()))

@@ -396,8 +396,7 @@ class Processor:
 
     def open_sagas(self, partition: int) -> int:
         """Sagas that have begun and not ended, but for the parked ones; 0 if they are not counted."""
-        parked = self.parked.table.parts.get(partition)  # none: another thread asks, and the partition has just gone
-        return self._open.count(partition) - (len(parked.rows) if parked else 0)
+        return self._open.count(partition)
 
     # ---- the end of a batch
 

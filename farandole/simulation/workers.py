@@ -118,7 +118,7 @@ class Worker:
             self.processor.group,
             f"{self.processor.group}-{self.index}",
             lambda point: self._hook(self, point),
-            timed=self.processor.timed,
+            timed=self.processor.reads_ends,
         )
         self.performer = Performer(self._run, self._books, self.name, self._answered)
         self.engine = Engine(

@@ -73,6 +73,11 @@ def reject(rig: Rig, saga: str) -> None:
     rig.send(InventoryReleased(outcome="nothing_to_undo"), saga)
 
 
+def park(rig: Rig, saga: str) -> None:
+    """An event of the saga that cannot be read."""
+    rig.send_bytes("inventory", rig.encode(InventoryRejected(reason="none left"), saga)[:-3], saga)
+
+
 def fill(rig: Rig, supply: Iterator[str]) -> list[str]:
     """Three open orders in the partition, one more than it takes."""
     sagas = [place(rig, next(supply)) for _ in range(3)]
@@ -132,10 +137,19 @@ def test_parked_sagas_do_not_count(order: Rig) -> None:
     order.start()
     first = fill(order, supply)
     late = place(order, next(supply))
+    unheard_of = [order_id("c", key) for key, _ in zip(supply, range(3), strict=False)]
+    for saga in unheard_of:
+        park(order, saga)
+    order.step_until(lambda: set(order.live_rows("parked")) == set(unheard_of))
+    order.step_for(0.3)
+    assert order.processor.open_sagas(PARTITION) == 3  # they are not open: nobody makes room by writing nonsense
+    assert late not in order.live_rows("orders")
     for saga in first[:2]:
-        order.send_bytes("inventory", order.encode(InventoryRejected(reason="none left"), saga)[:-3], saga)
+        park(order, saga)
     order.step_until(lambda: late in order.live_rows("orders"))
-    assert set(order.live_rows("parked")) == set(first[:2])
+    order.crash().start()
+    order.step_until(lambda: order.engine.assigned)
+    assert order.processor.open_sagas(PARTITION) == 2
 
 
 def test_an_intake_that_is_not_heard_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
