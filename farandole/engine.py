@@ -242,15 +242,8 @@ class Engine:
             if messages and self._batch > 1:
                 messages += consume(self._batch - 1, 0)
         if self._rebalanced:
-            # A rebalance inside consume() can leave messages of partitions that have just gone in what it returns.
             self._rebalanced = False
-            owned = {(tp.topic, tp.partition) for tp in self.clients.consumer.assignment()}
-            messages = [
-                m
-                for m in messages
-                if m.topic() is None  # an error of the consumer's own, such as that it was fenced
-                or ((m.topic(), m.partition()) in owned and m.offset() >= self._position[m.topic(), m.partition()])
-            ]
+            messages = self._begin_reading(messages)
         if messages:
             wrong = [m for m in messages if m.error() is not None]
             if wrong:
@@ -262,6 +255,19 @@ class Engine:
                         raise_if_hopeless(self.processor.group, message)
                 messages = [m for m in messages if m.error() is None] + stepped_over
         return messages  # type: ignore[no-any-return]
+
+    def _begin_reading(self, messages: list[Any]) -> list[Any]:
+        """After a rebalance inside consume(): what it returned is read again, but for the consumer's own errors.
+
+        Nothing tells which messages, or ends of partitions, are from before the rebalance. They may be of partitions
+        that have gone, or be the very ones that the same partitions, back with this worker, will give again.
+        """
+        if any(message.topic() is not None for message in messages):
+            consumer = self.clients.consumer
+            owned = [(tp.topic, tp.partition) for tp in consumer.assignment()]
+            if owned:
+                consumer.assign([TopicPartition(*where, self._position[where]) for where in owned])
+        return [message for message in messages if message.topic() is None]
 
     def _step_over(self, wrong: list[Any]) -> list[Message]:
         """What stands for records that cannot be unpacked, one of each partition; the consumer goes on behind it.
