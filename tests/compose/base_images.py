@@ -68,8 +68,11 @@ def _debian(root: Path) -> None:
         raise SystemExit(f"error: debootstrap failed\n{Path(f'{root}.log').read_text()[-2000:]}")
     if CERTIFICATES.exists():
         shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
-    with subprocess.Popen(["tar", "--exclude=./var/cache/apt/archives/*.deb", "-cC", root, "."], stdout=-1) as archive:
-        subprocess.run(["docker", "import", "-", STAND_INS["PYTHON_IMAGE"]], stdin=archive.stdout, check=True)
+    apt = ("--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*")
+    with subprocess.Popen(["tar", *apt, "-cC", root, "."], stdout=subprocess.PIPE) as archive:
+        command = ["docker", "import", "-", STAND_INS["PYTHON_IMAGE"]]
+        # What it prints is not for stdout, which holds what a shell can take over.
+        subprocess.run(command, stdin=archive.stdout, stdout=sys.stderr, check=True)
 
 
 def _kafka(context: Path) -> None:

@@ -92,8 +92,8 @@ class Running:
     def containers(self, service: str) -> list[str]:
         return self.compose("ps", "--all", "--quiet", service).split()
 
-    def inside(self, service: str, *command: str) -> str:
-        return self.compose("exec", "-T", service, *command)
+    def inside(self, service: str, *command: str, timeout: float = 60) -> str:
+        return self.compose("exec", "-T", service, *command, timeout=timeout)
 
     def scale(self, service: str, number: int) -> None:
         self.compose("up", "--detach", "--wait", "--no-recreate", "--scale", f"{service}={number}", service)
