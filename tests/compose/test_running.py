@@ -22,7 +22,6 @@ from tests.compose.engine import (
 )
 from tests.test_compose import LONG_LIVED, OURS, SERVICES
 
-
 DEMO_SECONDS = 240
 """A bound: 300 orders at 6 a second, and then those that somebody does not answer."""
 
