@@ -3,12 +3,14 @@
 #   make demo    a whole system on this machine: Kafka, agents, a thousand orders, an audit    DEMO_ARGS=--json
 #   make test    style, types, and every test                                                  PYTEST_ARGS="-k audit"
 #   make chaos   the system under load, broken on purpose, audited                             CHAOS_ARGS="--minutes 60"
+#   make compose-test   docker-compose.yml on a Docker engine, where there is one              COMPOSE_TEST_ARGS="-k scale"
+#   make compose-images   the images that it builds on, where none can be pulled
 #   make bench   cost and latency beside a raw loop                                            BENCH_ARGS=--json
 #   make lint    style and types alone
 #   make lock    newest versions that pyproject.toml and jgo.toml allow, into the lock files
 #   make clean   remove the virtual environment and this machine's state (.venv, .farandole)
 
-.PHONY: demo test chaos bench lint lock setup clean
+.PHONY: demo test chaos compose-test compose-images bench lint lock setup clean
 .DEFAULT_GOAL := demo
 
 BIN := .venv/bin
@@ -22,6 +24,13 @@ test: lint
 
 chaos: $(READY)
 	@$(BIN)/farandole chaos $(CHAOS_ARGS)
+
+# Without .venv: where no engine answers, one line is all that happens.
+compose-test:
+	@MAKE="$(MAKE)" sh .ci/compose-test $(COMPOSE_TEST_ARGS)
+
+compose-images: $(READY)
+	@$(BIN)/python -m tests.compose.base_images build
 
 bench: $(READY)
 	@$(BIN)/python -m bench $(BENCH_ARGS)

@@ -17,6 +17,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,10 +97,7 @@ def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
     if kind == "env":
         yield _from_environment()
     elif kind == "testcontainers":
-        from farandole.kafka.container import kafka_in_a_container
-
-        with kafka_in_a_container(_image()) as address:
-            yield TestKafka(address, kind)
+        yield from _from_a_container()
     else:
         for broker in _embedded(pytestconfig, tmp_path_factory.mktemp("kafka"), 1):
             yield TestKafka(broker.bootstrap_servers, kind)
@@ -136,6 +134,18 @@ def _embedded(pytestconfig: pytest.Config, home: Path, brokers: int) -> Iterator
         for index in range(brokers):
             kafka.kill(index)  # its data goes too, so it need not be put in order (5 s for three brokers)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _from_a_container() -> Iterator[TestKafka]:
+    from farandole.errors import FarandoleError
+    from farandole.kafka.container import kafka_in_a_container
+
+    with ExitStack() as held:
+        try:
+            address = held.enter_context(kafka_in_a_container(_image()))
+        except FarandoleError as error:
+            pytest.exit(str(error), returncode=4)
+        yield TestKafka(address, "testcontainers")
 
 
 def _from_environment() -> TestKafka:

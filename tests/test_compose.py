@@ -1,26 +1,13 @@
-"""docker-compose.yml and Dockerfile: what they promise, read from the files, and the real thing where it can be had.
-
-Only the last tests need Docker: the files are checked everywhere, the system is brought up where an engine answers that
-has the base images (KAFKA_IMAGE, REGISTRY_IMAGE and PYTHON_IMAGE name others than the usual ones).
-"""
+"""docker-compose.yml and Dockerfile: what they promise, read from the files. tests/compose brings the system up."""
 
 from __future__ import annotations
 
 import fnmatch
-import json
-import os
 import re
-import secrets
-import shutil
-import socket
-import subprocess
-import time
 import tomllib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from farandole.cli.worker import known_services
@@ -37,9 +24,6 @@ OURS = [name for name, service in SERVICES.items() if "FARANDOLE_IMAGE" in servi
 LONG_LIVED = [name for name in SERVICES if name != "setup"]
 
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?P<default>:-[^}]*)?[^}]*}")
-
-BRING_UP_SECONDS = 600
-"""A bound, and no promise: two cores that test other things meanwhile have taken 160 s."""
 
 
 def resolved(text: str) -> str:
@@ -258,149 +242,3 @@ def test_the_builder_gets_what_it_needs_and_no_secret() -> None:
     assert admitted("farandole/cli/main.py")
     for other in (".env", "farandole/.env", ".git/config", ".farandole/x", "agents/__pycache__/order.pyc", "tests/x"):
         assert not admitted(other), other
-
-
-# ---- the real thing
-
-
-def docker(*arguments: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["docker", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
-def missing(*, engine: bool) -> str | None:
-    """What it would take to run these tests, or None."""
-    if not shutil.which("docker") or docker("compose", "version").returncode:
-        return "docker compose is not installed"
-    if not engine:
-        return None
-    if docker("info").returncode:
-        return "no Docker engine answers"
-    images = [SERVICES["kafka"]["image"], SERVICES["registry"]["image"], "${PYTHON_IMAGE:-python:3.11-slim}"]
-    for image in images:
-        match = VARIABLE.fullmatch(image)
-        assert match
-        name = os.environ.get(match[1]) or resolved(image)
-        if docker("image", "inspect", name).returncode:
-            return f"the engine does not have {name} (docker pull, or {match[1]})"
-    return None
-
-
-def test_compose_understands_the_file() -> None:
-    if reason := missing(engine=False):
-        pytest.skip(reason)
-    done = docker("compose", "config", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)["services"]) == set(SERVICES)
-
-
-class Running:
-    """The system in containers, under a name and on ports of its own."""
-
-    def __init__(self) -> None:
-        self.name = f"farandole-test-{secrets.token_hex(3)}"
-        names = ("HTTP_PORT", "KAFKA_PORT", "REGISTRY_PORT", "GATEWAY_PORT", "CARRIER_PORT", "MAIL_PORT")
-        self.environment = dict(zip(names, map(str, _free_ports(len(names))), strict=True))
-        self.environment |= {"COMPOSE_PROJECT_NAME": self.name, "FARANDOLE_IMAGE": f"{self.name}:local"}
-
-    def compose(self, *arguments: str, timeout: float = BRING_UP_SECONDS) -> str:
-        done = docker("compose", *arguments, timeout=timeout, **self.environment)
-        assert done.returncode == 0, f"docker compose {' '.join(arguments)}: {done.stderr[-3000:]}"
-        return done.stdout
-
-    def containers(self, service: str) -> list[str]:
-        return self.compose("ps", "--all", "--quiet", service).split()
-
-    def inside(self, service: str, *command: str) -> str:
-        return self.compose("exec", "-T", service, *command)
-
-
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def eventually(promise: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not promise():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    if reason := missing(engine=True):
-        pytest.skip(reason)
-    system = Running()
-    try:
-        system.compose("up", "--build", "--detach", "--wait")
-        yield system
-    finally:
-        docker("compose", "down", "--volumes", "--timeout", "45", timeout=180, **system.environment)
-        docker("image", "rm", f"{system.name}:local")
-
-
-def test_all_of_it_comes_up_and_nobody_had_to_try_twice(running: Running) -> None:
-    for service in SERVICES:
-        for container in running.containers(service):
-            said = _state(container)
-            assert said["RestartCount"] == 0, service
-            assert said["State"]["Status"] == ("exited" if service == "setup" else "running"), service
-
-
-def test_the_containers_are_nobody_and_can_change_nothing(running: Running) -> None:
-    assert running.inside("payment", "id", "-u").strip() == "10001"
-    assert "read-only" in running.inside("payment", "sh", "-c", "touch /app/x 2>&1 || true").lower()
-
-
-def test_an_order_goes_through_the_containers_and_the_audit_holds(running: Running) -> None:
-    demo = running.inside("order", "farandole", "demo", "--use-running", "--orders", "60", "--rate", "20", "--json")
-    outcome = json.loads(demo)
-    assert outcome["problems"] == []
-    assert outcome["orders"]["completed"] > 0
-    assert outcome["orders"]["open"] == 0
-
-
-def test_partitions_are_shared_by_more_workers_and_handed_back_at_once(running: Running) -> None:
-    running.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "payment=3", "payment")
-    first, *others = sorted(running.containers("payment"), key=lambda each: str(_state(each)["Created"]))
-    assert len(others) == 2
-    eventually(lambda: [len(_partitions(each)) for each in (first, *others)] == [2, 2, 2], "two partitions each")
-    docker("stop", "--time", "45", *others, timeout=120)
-    eventually(lambda: len(_partitions(first)) == 6, "all six are the first one's again", seconds=30)
-    for stopped in others:
-        assert _state(stopped)["State"]["ExitCode"] == 0
-    running.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "payment=1", "payment")
-
-
-def test_a_worker_that_dies_comes_back(running: Running) -> None:
-    (container,) = running.containers("inventory")
-    # As a crash would, and unlike `docker kill`, which says that somebody wants it to be down.
-    docker("exec", container, "sh", "-c", "kill -9 -1")
-    eventually(lambda: _state(container)["RestartCount"] == 1, "Docker starts it again")
-    eventually(lambda: len(_partitions(container)) == 6, "it has its partitions back")
-
-
-def _state(container: str) -> dict[str, Any]:
-    """All that the engine knows of a container."""
-    return dict(json.loads(docker("inspect", container).stdout)[0])
-
-
-def _partitions(container: str) -> list[int]:
-    """What the worker in this container owns; none while it is not ready (503) or does not answer."""
-    script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:6066/health', timeout=3).read().decode())"
-    done = docker("exec", container, "python3", "-c", script)
-    return list(json.loads(done.stdout)["partitions"]) if done.returncode == 0 else []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import psutil
 import pytest
 
+from farandole.errors import EmbeddedKafkaError
 from farandole.kafka import jars
+from farandole.kafka.container import kafka_in_a_container
 
 pytest_plugins = ["pytester"]
 
@@ -61,3 +63,11 @@ def test_testcontainers_without_a_docker_engine_is_refused(
     result = pytester.runpytest_subprocess("--kafka=testcontainers")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --kafka=testcontainers: no Docker engine answers*--kafka=embedded"])
+
+
+def test_a_container_that_does_not_start_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with pytest.raises(EmbeddedKafkaError, match="could not be started") as raised, kafka_in_a_container("kafka:none"):
+        pass
+    assert raised.value.where == "kafka:none"
+    assert "FARANDOLE_KAFKA_IMAGE" in raised.value.mend
