@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from yarl import URL
 
 from farandole.event import Event, Meta
+from farandole.owners import CoordinatorAway, Owners
 from farandole.partitioner import partition_of
 
 if TYPE_CHECKING:
@@ -64,10 +65,10 @@ class Door:
         self.app, self._topic = app, topic
         app.doors.append(self)
         self._producer: Producer | None = None
-        self._admin: AdminClient | None = None
         self._session: aiohttp.ClientSession | None = None
         self._partitions = 0
-        self._owners: dict[int, str] = {}
+        self._owners: Owners | None = None
+        self._known: dict[int, str] = {}
         self._asked = 0.0
         self._outstanding = 0
         self._poller: asyncio.Task[None] | None = None
@@ -76,6 +77,8 @@ class Door:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._owners is not None:
+            await self._owners.close()
 
     # ---- commands
 
@@ -187,26 +190,14 @@ class Door:
     async def _owner(self, partition: int, fresh: bool) -> str | None:
         if fresh or time.monotonic() - self._asked > OWNERS_FRESH:
             self._asked = time.monotonic()
+            if self._owners is None:
+                self._owners = Owners(self.app.engine.processor.group, self.app.engine.broker)
             try:
-                self._owners = await asyncio.to_thread(self._ask_owners)
-            except KafkaException:
+                self._known = await self._owners.ask()
+            except CoordinatorAway:
                 raise NoOwner from None
-        return self._owners.get(partition)
-
-    def _ask_owners(self) -> dict[int, str]:
-        group = self.app.engine.processor.group
-        found = self._administration().describe_consumer_groups([group], request_timeout=5)[group].result()
-        return {
-            tp.partition: member.client_id
-            for member in found.members
-            for tp in (member.assignment.topic_partitions if member.assignment else [])
-        }
+        return self._known.get(partition)
 
     def _count_partitions(self) -> int:
         topic = self.app.engine.processor.namespace + self._topic
-        return len(self._administration().list_topics(topic, timeout=10).topics[topic].partitions)
-
-    def _administration(self) -> AdminClient:
-        if self._admin is None:
-            self._admin = AdminClient(self.app.engine.broker)
-        return self._admin
+        return len(AdminClient(self.app.engine.broker).list_topics(topic, timeout=10).topics[topic].partitions)

@@ -27,6 +27,10 @@ from farandole.system import Progress
 
 SIZE: Final = 3
 ASKED_WITHIN: Final = 5.0
+"""Seconds of one question about metadata."""
+
+ASKED_TIMES: Final = 6
+
 GROUPS, TRANSACTIONS = "__consumer_offsets", "__transaction_state"
 
 
@@ -75,11 +79,15 @@ class Brokers:
     # ---- who does what
 
     def topics(self) -> Any:
-        """Metadata of all topics; BrokerError-free: FarandoleError when nobody answers."""
-        try:
-            return self._admin.list_topics(timeout=ASKED_WITHIN).topics
-        except KafkaException as error:
-            raise FarandoleError(f"the cluster does not say who leads: {error.args[0].str()}") from error
+        """Metadata of all topics, asked for until somebody answers; FarandoleError if nobody does for long."""
+        tried = 0
+        while True:
+            try:
+                return self._admin.list_topics(timeout=ASKED_WITHIN).topics
+            except KafkaException as error:
+                tried += 1
+                if tried == ASKED_TIMES:
+                    raise FarandoleError(f"the cluster does not say who leads: {error.args[0].str()}") from error
 
     def leader(self, topic: str, partition: int) -> int:
         """Node id of the leader of a partition; topic with its namespace."""

@@ -34,6 +34,11 @@ AHEAD: Final = 10.0
 ANSWER_WITHIN: Final = 3.0
 """Seconds after which a customer asks another worker: the one that was asked may have been stopped."""
 
+LEFT_TO_FAULTS: Final = frozenset({Kinds.BROKEN, Kinds.UNANSWERED, Kinds.UNBOOKED})
+"""Kinds of order that no wave has: handlers fail by faults here, and what the outside does to the other two hangs on
+its usual behaviour, which faults change.
+"""
+
 DOOMED_SKU: Final = "kettle"
 """What orders ask for whose handler fails: the sku that everybody wants, so that others wait behind them."""
 
@@ -236,7 +241,7 @@ class Load:
             run=f"{self._run}.{number}",
             orders=max(LEAST_IN_WAVE, round(self.rate * WAVE_SECONDS)),
             seed=self._seed * 1_000_003 + number,
-            possible=frozenset(Kinds) - {Kinds.BROKEN},
+            possible=frozenset(Kinds) - LEFT_TO_FAULTS,
         )
         return plans.make(wishes, order_id)
 

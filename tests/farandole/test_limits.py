@@ -30,6 +30,7 @@ MODULES = [
         "app",
         "assembly",
         "backpressure",
+        "owners",
         "calls",
         "clients",
         "codec",
