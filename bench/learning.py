@@ -115,7 +115,6 @@ def prefix_of(output: Output) -> str:
 
 
 def record_transactions(path: Path) -> None:
-    import confluent_kafka
 
     from farandole import clients, engine
 
@@ -127,7 +126,7 @@ def record_transactions(path: Path) -> None:
             out.write(encode(what) + b"\n")
             out.flush()
 
-    class RecordingConsumer(confluent_kafka.Consumer):
+    class RecordingConsumer(clients.GroupConsumer):
         def __init__(self, config: dict[str, Any], **options: Any) -> None:
             self.group = str(config["group.id"])
             super().__init__(config, **options)
@@ -159,7 +158,7 @@ def record_transactions(path: Path) -> None:
             super().commit_transaction(*timeout)
             note(Note(written=tuple(self.written), collector=Collector.here()))
 
-    vars(clients).update(Consumer=RecordingConsumer, TransactionalProducer=RecordingProducer)
+    vars(clients).update(GroupConsumer=RecordingConsumer, TransactionalProducer=RecordingProducer)
 
 
 # ---- in the benchmark

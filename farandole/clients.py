@@ -150,6 +150,35 @@ def _call(asked: SimpleQueue[tuple[Any, ...]], said: SimpleQueue[Exception | Non
         said.put(error)
 
 
+class GroupConsumer(Consumer):
+    """librdkafka's consumer, whose `consume` raises what a rebalance callback has raised.
+
+    confluent-kafka 2.15 raises the KafkaError out of a KafkaException there, which is no exception: no `except` catches
+    it, and the thread ends in silence while librdkafka goes on to send heartbeats for it.
+    """
+
+    _failure: Exception | None = None
+
+    def subscribe(self, topics: list[str], **callbacks: Callable[[Any, list[TopicPartition]], None]) -> None:  # type: ignore[override]
+        super().subscribe(topics, **{name: self._guarded(callback) for name, callback in callbacks.items()})
+
+    def _guarded(self, callback: Callable[[Any, list[TopicPartition]], None]) -> Callable[..., None]:
+        def guarded(consumer: Any, partitions: list[TopicPartition]) -> None:
+            try:
+                callback(consumer, partitions)
+            except Exception as failure:
+                self._failure = failure
+
+        return guarded
+
+    def consume(self, *arguments: Any) -> list[Any]:
+        messages = super().consume(*arguments)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        return messages
+
+
 class KafkaClients:
     """The clients of one engine.
 
@@ -183,7 +212,7 @@ class KafkaClients:
         return self._admin
 
     def open_consumer(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
-        self.consumer = Consumer(
+        self.consumer = GroupConsumer(
             {
                 **self._config,
                 **_CONSUMER,

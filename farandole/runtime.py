@@ -51,6 +51,9 @@ WELL_AFTER = 30.0
 HANGS_AFTER = 180.0
 """Seconds after which a transaction hangs: longer than all its time-outs together."""
 
+ENDS_WITHIN = 5.0
+"""Seconds for the process to end after its engine has, before it is ended."""
+
 STOP_TIMEOUT = 30.0
 """Seconds that a stopping worker gives the batch under way."""
 
@@ -133,14 +136,22 @@ class EngineService(mode.Service):
 
     async def _watch(self) -> None:
         """End the process when a transaction hangs: librdkafka has been seen not to return after a broker's restart,
-        whatever its time-outs. Whoever supervises the worker starts it again, and it begins anew from what Kafka has.
+        whatever its time-outs. And when the engine has ended, and the process does not: a consumer that nobody polls
+        keeps its partitions for minutes. Whoever supervises the worker starts it again, and it begins anew from what
+        Kafka has.
         """
+        ended: float | None = None
         while not self._halt.is_set():
             await asyncio.sleep(1.0)
             since = self.engine.busy_since if self.engine is not None else None
             if since is not None and time.monotonic() - since > HANGS_AFTER:
                 log.critical("%s: a transaction hangs for %.0f s: ending", self.app.service_name, HANGS_AFTER)
                 os._exit(70)
+            if self._thread is not None and not self._thread.is_alive():
+                ended = ended or time.monotonic()
+                if time.monotonic() - ended > ENDS_WITHIN:
+                    log.critical("%s: the engine has ended, and the process does not: ending", self.app.service_name)
+                    os._exit(70)
 
     # ---- the engine's thread
 

@@ -20,7 +20,8 @@ URL = "http://127.0.0.1:1"
 
 def test_the_owner_of_each_partition_is_told_by_its_client_id(kafka: Any, namespace: str) -> None:
     topic, group = f"{namespace}topic", f"{namespace}group"
-    AdminClient(kafka.config).create_topics([NewTopic(topic, 3, 1)])[topic].result(10)
+    admin = AdminClient(kafka.config)
+    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(10)
     consumer = Consumer({**kafka.config, "group.id": group, "client.id": URL, "partition.assignment.strategy": "range"})
     consumer.subscribe([topic])
     while not consumer.assignment():

@@ -1,0 +1,68 @@
+"""What goes wrong in a rebalance callback is an error of the step; an engine that has ended ends its process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+import farandole.runtime
+from farandole.runtime import EngineService
+from tests.farandole.rig import Rig
+
+
+@pytest.fixture
+def order(kafka: Any, namespace: str) -> Iterator[Rig]:
+    rig = Rig("order", kafka, namespace)
+    yield rig
+    rig.engine.abandon()
+
+
+def test_an_error_of_kafka_inside_a_callback_is_raised_as_what_it_is(
+    order: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(topic: str) -> int:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "planted: no metadata"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(order.engine.clients, "count_partitions", away)
+        order.engine.open()
+        with pytest.raises(KafkaException, match="planted: no metadata"):
+            order.step_for(10.0)
+    assert not order.engine.assigned
+    order.engine.abandon()
+    order.start()
+    assert order.engine.owned == frozenset(range(6))
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_process_whose_engine_has_ended_ends(alive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(code: int) -> None:
+        assert code == 70
+        raise Ended
+
+    halt, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    if not alive:
+        done.set()
+        thread.join()
+    service: Any = SimpleNamespace(_halt=halt, _thread=thread, engine=None, app=SimpleNamespace(service_name="s"))
+    monkeypatch.setattr(farandole.runtime, "ENDS_WITHIN", -1.0)
+    monkeypatch.setattr(os, "_exit", end)
+
+    async def watch() -> None:
+        await asyncio.wait_for(EngineService._watch(service), 2.5)
+
+    with pytest.raises(TimeoutError if alive else Ended):
+        asyncio.run(watch())
+    done.set()
