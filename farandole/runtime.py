@@ -174,7 +174,8 @@ class EngineService(mode.Service):
                     if failures and time.monotonic() - opened > WELL_AFTER:
                         failures = 0
                 self.engine.close()
-            except (KafkaException, Inconsistent) as error:
+            # SystemError: confluent-kafka 2.15 logs from inside librdkafka while an exception of its own is pending.
+            except (KafkaException, Inconsistent, SystemError) as error:
                 pause = RETRY_PAUSES[min(failures, len(RETRY_PAUSES) - 1)]
                 failures += 1
                 log.warning("%s: beginning anew in %.1f s: %s", self.app.service_name, pause, error)

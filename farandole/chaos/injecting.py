@@ -16,6 +16,7 @@ from farandole.chaos.fault import Fault, Refused
 from farandole.chaos.schedule import Planned
 from farandole.chaos.stage import Stage, now_ms
 from farandole.chaos.world import World
+from farandole.errors import FarandoleError
 
 ASK_EVERY: Final = 0.25
 """Seconds between two questions whether the system has recovered."""
@@ -172,6 +173,8 @@ class Injector:
                 try:
                     if fault.recovered(stage):
                         done.recovered = stage.recovered_at() or now_ms()
+                except FarandoleError:
+                    pass  # a cluster that does not answer has not recovered yet
                 except Exception as error:
                     done.problem, failed = f"recovered raised {type(error).__name__}: {error}", True
             if not done.healed and time.monotonic() >= heal_at:

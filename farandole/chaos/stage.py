@@ -95,6 +95,8 @@ class Stage(Picking):
         def owns() -> int | None:
             if self._partitions(worker):
                 return self._moved(service, range(self._world.partitions), since)
+            if self.healed:  # on a slow machine it may have left before it owned any
+                return self._moved(service, range(self._world.partitions), self.healed)
             return None
 
         self.watch(owns)
