@@ -182,7 +182,7 @@ class Door:
         ) as response:
             if response.status in (421, 503):
                 raise NoOwner
-            said = await response.json()
+            said = {} if request.method == "HEAD" else await response.json()
             if not isinstance(said, dict):
                 raise ValueError("the owner's answer is no JSON object")
             return response.status, said

@@ -162,6 +162,7 @@ class Processor:
         self.partitions.add(partition)
         for table in self.tables.values():
             table.parts[partition] = Part(table.name, partition)
+        self._open.restored(partition, [table.parts[partition] for table in self.tables.values()])
 
     def drop_partition(self, partition: int) -> None:
         self.partitions.discard(partition)

@@ -321,6 +321,8 @@ class _Partition:
                 dues.setdefault((record.key or b"").decode(), []).append(decode(record.value).due)
         for number, (written, line) in enumerate(self._lines):
             for timer in line.fired:
+                if not dues.get(timer):
+                    continue  # set and fired in one transaction: its row was never written
                 due = dues[timer].pop(0)
                 if written.timestamp < due:
                     yield Violation("timer-too-soon", f"{timer} fired {due - written.timestamp} ms before it was due")

@@ -277,6 +277,7 @@ methods = st.sampled_from([*map(str.encode, METHODS), b"X" * 100, b"\xff"])
 @pytest.mark.parametrize("worker", [0, 1])
 @fuzzed
 @given(method=methods, target=targets)
+@example(method=b"HEAD", target=b"/orders/o-1")
 @example(method=b"GET", target=b"/orders/..")
 @example(method=b"GET", target=b"/orders/%2e%2e%2fhealth")
 @example(method=b"GET", target=b"/orders/%ed%a0%80")
