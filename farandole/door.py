@@ -174,15 +174,16 @@ class Door:
     async def _forward(self, url: str, request: Any) -> tuple[int, Any]:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=FORWARD_TIMEOUT))
+        # The answer to HEAD has no body to pass on; whoever asked gets none of GET's either.
         async with self._session.request(
-            request.method,
+            "GET" if request.method == "HEAD" else request.method,
             URL(url + request.rel_url.raw_path_qs, encoded=True),
             data=await request.read(),
             headers={HOP: "1", "Content-Type": "application/json"},
         ) as response:
             if response.status in (421, 503):
                 raise NoOwner
-            said = {} if request.method == "HEAD" else await response.json()
+            said = await response.json()
             if not isinstance(said, dict):
                 raise ValueError("the owner's answer is no JSON object")
             return response.status, said
