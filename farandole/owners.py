@@ -8,7 +8,6 @@ librdkafka's DescribeGroups ends the whole process when the connection breaks wh
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +18,6 @@ from aiokafka.helpers import create_ssl_context
 
 ANSWER_WITHIN = 5.0
 """Seconds for the coordinator's answer."""
-
-# Each asks again later, and whoever asked is told that nobody could say.
-logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 class CoordinatorAway(Exception):

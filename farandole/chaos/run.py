@@ -44,7 +44,7 @@ SETTLED_WITHIN: Final = 240.0
 
 READY_AGAIN: Final = 120.0
 KEPT: Final = 3
-"""Runs whose logs are kept; a run's brokers' data goes with it, unless it is kept on purpose."""
+"""Runs whose logs are kept, and the brokers' data of those in which something was wrong."""
 
 
 @contextmanager
@@ -55,9 +55,16 @@ def prepared(options: Options, progress: Progress) -> Iterator[Chaos]:
     topics = _topics(options.partitions)
     directory = _new_directory()
     began = time.monotonic()
+    chaos: Chaos | None = None
+
+    def forget() -> None:
+        """What was wrong can be looked for only in what the brokers have."""
+        if chaos is None or not chaos.wrong:
+            shutil.rmtree(directory / "kafka", ignore_errors=True)
+
     with ExitStack() as stack:
         brokers = Brokers(directory / "kafka", progress)
-        stack.callback(shutil.rmtree, directory / "kafka", ignore_errors=True)
+        stack.callback(forget)
         stack.callback(_save_logs, directory)
         stack.callback(brokers.stop)
         brokers.start()
@@ -75,7 +82,8 @@ def prepared(options: Options, progress: Progress) -> Iterator[Chaos]:
             topics=topics,
         )
         stack.enter_context(system)
-        yield stack.enter_context(Chaos(options, chosen, directory, brokers, system, progress, began))
+        chaos = stack.enter_context(Chaos(options, chosen, directory, brokers, system, progress, began))
+        yield chaos
         progress("stopping", 0, 0)
 
 
@@ -128,6 +136,8 @@ class Chaos:
     ) -> None:
         self.options, self.directory, self.progress = options, directory, progress
         self.brokers, self.system = brokers, system
+        self.wrong = False
+        """Whether something was, as far as is known."""
         self.seconds: dict[str, float] = {"setting_up": time.monotonic() - began}
         self._started = began
         self.codec = load_codec(system.root, system.namespace)
@@ -189,7 +199,9 @@ class Chaos:
         audit = self._timed("auditing", self._audit)
         self.seconds["total"] = time.monotonic() - self._started
         self.world.halt()
-        return self._outcome(done, tried, ordering, audit, ms - monotonic)
+        outcome = self._outcome(done, tried, ordering, audit, ms - monotonic)
+        self.wrong = not outcome.ok
+        return outcome
 
     # ---- the acts
 

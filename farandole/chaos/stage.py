@@ -22,6 +22,9 @@ from farandole.system import Worker
 CALLER: Final = {"gateway": "payment", "carrier": "shipping", "mail": "notification"}
 """System of the outside world → the service that calls it."""
 
+AWAKE_FOR_MS: Final = 5_000
+"""Until a broker that is back has learnt what has become of it: longer than its session."""
+
 SENT_WITHIN: Final = 30.0
 
 Watch = Callable[[], int | None]
@@ -156,8 +159,12 @@ class Stage(Picking):
             times = [self._moved(service, range(self._world.partitions), since[0]) for service in self.services]
             return None if None in times else max(time for time in times if time is not None)
 
+        def in_sync() -> bool:
+            """A broker that wakes up tells for a moment what it knew before it slept: that all are in sync."""
+            return self.healed is not None and now_ms() - self.healed >= AWAKE_FOR_MS and brokers.in_sync()
+
         self.watch(led)
-        self._whole.append(brokers.in_sync)
+        self._whole.append(in_sync)
         for service in self.services:
             self.affects[service] = set(range(self._world.partitions))
 

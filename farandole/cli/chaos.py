@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from farandole.cli.progress import WIDE, shown, terminated
+from farandole.cli.progress import show_outcome, shown, terminated, until_interrupted
 from farandole.errors import ConfigError, FarandoleError
 
 
@@ -83,6 +82,7 @@ def _said(kind: Any) -> str:
 
 
 def _play(options: Any, keep: bool, as_json: bool) -> bool:
+    from farandole.chaos.report import print_outcome
     from farandole.chaos.run import prepared
 
     signal.signal(signal.SIGTERM, terminated)
@@ -90,27 +90,8 @@ def _play(options: Any, keep: bool, as_json: bool) -> bool:
         outcome = chaos.play()
         if keep:
             progress("it all runs until Ctrl-C", 0, 0)
-            _show(outcome, as_json)
-            _until_interrupted()
+            show_outcome(outcome, as_json, print_outcome)
+            until_interrupted()
     if not keep:
-        _show(outcome, as_json)
+        show_outcome(outcome, as_json, print_outcome)
     return bool(outcome.ok)
-
-
-def _show(outcome: Any, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(outcome.to_dict()), flush=True)
-        return
-    from rich.console import Console
-
-    from farandole.chaos.report import print_outcome
-
-    print_outcome(outcome, Console(width=None if sys.stdout.isatty() else WIDE))
-
-
-def _until_interrupted() -> None:
-    try:
-        while True:
-            time.sleep(3_600)
-    except KeyboardInterrupt:
-        print("stopping", file=sys.stderr)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
-import time
 from typing import Annotated, Any
 
 import typer
 
-from farandole.cli.progress import WIDE, shown, terminated
+from farandole.cli.progress import show_outcome, shown, terminated, until_interrupted
 from farandole.errors import ConfigError, FarandoleError
 
 WAYS = {"http": ("http",), "kafka": ("kafka",), "both": ("http", "kafka")}
@@ -88,25 +86,8 @@ def _play(options: Any, keep: bool, as_json: bool) -> bool:
         outcome.next_steps = further.next_steps(demo, kept=keep)
         if keep:
             progress("it all runs until Ctrl-C", 0, 0)
-            _show(outcome, as_json, print_outcome)
-            _until_interrupted()
+            show_outcome(outcome, as_json, print_outcome)
+            until_interrupted()
     if not keep:
-        _show(outcome, as_json, print_outcome)
+        show_outcome(outcome, as_json, print_outcome)
     return outcome.ok
-
-
-def _show(outcome: Any, as_json: bool, print_outcome: Any) -> None:
-    if as_json:
-        print(json.dumps(outcome.to_dict()), flush=True)
-        return
-    from rich.console import Console
-
-    print_outcome(outcome, Console(width=None if sys.stdout.isatty() else WIDE))
-
-
-def _until_interrupted() -> None:
-    try:
-        while True:
-            time.sleep(3_600)
-    except KeyboardInterrupt:
-        print("stopping", file=sys.stderr)

@@ -6,11 +6,13 @@ are counts: they change all the time, the work is the same.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 Report = Callable[[str, int, int], None]
 
@@ -55,6 +57,25 @@ def _lines() -> Iterator[Report]:
             print(what, file=sys.stderr, flush=True)
 
     yield line
+
+
+def until_interrupted() -> None:
+    """Leave everything running."""
+    try:
+        while True:
+            time.sleep(3_600)
+    except KeyboardInterrupt:
+        print("stopping", file=sys.stderr)
+
+
+def show_outcome(outcome: Any, as_json: bool, print_outcome: Callable[[Any, Any], None]) -> None:
+    """On standard output: one JSON object, or tables for people."""
+    if as_json:
+        print(json.dumps(outcome.to_dict()), flush=True)
+        return
+    from rich.console import Console
+
+    print_outcome(outcome, Console(width=None if sys.stdout.isatty() else WIDE))
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
