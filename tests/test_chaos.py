@@ -35,7 +35,7 @@ def test_a_system_that_is_broken_under_load_loses_doubles_and_reorders_nothing(t
     )  # fmt: skip
     assert done.stdout, done.stderr[-3000:]
     outcome = json.loads(done.stdout)
-    assert not outcome["problems"], outcome["faults"]
+    assert not outcome["problems"], (outcome, done.stderr[-3000:])
     assert done.returncode == 0
     assert {each["name"] for each in outcome["faults"]} == set(ONLY.split(","))
     assert all(each["recovered"] is not None and each["whole"] is not None for each in outcome["faults"])

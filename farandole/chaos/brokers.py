@@ -38,8 +38,9 @@ class Brokers:
     """A cluster of three, each with one listener for the harness and one, behind a proxy, for workers."""
 
     def __init__(self, home: Path, progress: Progress) -> None:
-        with ExitStack() as held:
-            self._behind = [hold_free(held) for _ in range(SIZE)]
+        self._held = ExitStack()
+        """Keeps the ports behind the proxy until the brokers have chosen their other ones."""
+        self._behind = [hold_free(self._held) for _ in range(SIZE)]
         self._lock = threading.Lock()
         self.network = Network(self._behind)
         self.away: set[int] = set()
@@ -47,6 +48,7 @@ class Brokers:
         self._kafka = EmbeddedKafka(home, SIZE, port=0, guarded=True, progress=progress, extra=self._listeners)
 
     def _listeners(self, me: Address) -> Mapping[str, str]:
+        self._held.close()
         index = me.node - 1
         inside, outside = f"{HOST}:{me.port}", f"{HOST}:{self.network.ports[index]}"
         return {
@@ -61,6 +63,7 @@ class Brokers:
         self._admin = AdminClient({**self.client_config, "log_level": 0})
 
     def stop(self) -> None:
+        self._held.close()
         for index in range(len(self._kafka.brokers)):
             self._kafka.kill(index, signal.SIGCONT)
             self._kafka.kill(index)  # nobody reads its data again, so it need not be put in order

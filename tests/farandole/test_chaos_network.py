@@ -10,11 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from farandole.chaos.brokers import Brokers
 from farandole.chaos.network import Network
 from farandole.chaos.quorum import coordinator_partition, java_hash
+from farandole.errors import EmbeddedKafkaError
+from farandole.kafka import embedded
 
 PATIENCE = 10.0
 
@@ -156,3 +161,18 @@ def test_coordinators_are_found_as_kafka_finds_them() -> None:
     assert [java_hash(text) for text in ("", "a", "hello", "polygenelubricants")] == [0, 97, 99162322, -2147483648]
     assert coordinator_partition("hello", 50) == 99162322 % 50
     assert coordinator_partition("polygenelubricants", 8) == 0
+
+
+def test_a_port_behind_the_proxy_is_kept_until_the_brokers_have_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that finds one of its ports twice in its settings does not start."""
+    brokers = Brokers(tmp_path, lambda *_: None)
+    try:
+        monkeypatch.setattr(embedded, "FREE_PORTS", range(brokers._behind[0], brokers._behind[0] + 1))
+        with ExitStack() as held, pytest.raises(EmbeddedKafkaError, match="no free port"):
+            embedded.hold_free(held)
+    finally:
+        brokers.stop()
+    with ExitStack() as held:
+        embedded.hold_free(held)
