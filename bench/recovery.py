@@ -82,7 +82,7 @@ def _write(stage: Stage, codec: Codec, topic: str, partitions: int, rows: int) -
 
 
 def _restore(clients: KafkaClients, processor: Processor, topic: str, partitions: set[int]) -> int:
-    return clients.restore(processor, partitions)
+    return clients.restore(processor, partitions, clients.producer("bench-recovery"))
 
 
 def _only_decode(clients: KafkaClients, processor: Processor, topic: str, partitions: set[int]) -> int:
@@ -96,7 +96,7 @@ def _only_decode(clients: KafkaClients, processor: Processor, topic: str, partit
     ends = clients.end_offsets([(topic, partition) for partition in partitions])
     left = {where for where, end in ends.items() if end > 0}
     with clients._reader(left) as reader:
-        return _read_until(reader, set(left), ends, dict.fromkeys(left, take))
+        return _read_until(reader, set(left), dict.fromkeys(left, take), ends)
 
 
 # ---- crashes

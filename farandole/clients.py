@@ -1,8 +1,8 @@
 """librdkafka as the engine uses it: every setting with its reason, and the reading of changelogs.
 
-Invariant: a changelog is read, read-committed, until the position reaches the read-uncommitted end. Not until the
-           last record:
-a read-committed end-of-file stops at the last stable offset, and markers and compaction leave gaps.
+Invariant: a changelog is read, read-committed, until a mark that this worker has just committed there. Not to an end
+that a broker tells: a leader that has slept through the election of another one tells, for seconds after it wakes up,
+where the log ended when it fell asleep; and it gives no more than that to read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,6 +41,12 @@ MAX_POLL_INTERVAL_MS = 300_000
 
 REQUEST_TIMEOUT = 10.0
 """Seconds for one answer of the cluster to an administrative question."""
+
+MARK = b"farandole.restored/"
+"""How the keys of marks in changelogs begin."""
+
+MARKED_WITHIN = 30.0
+"""Seconds for marks to be committed."""
 
 RECOVERY_PATIENCE = 120.0
 """Seconds without a record after which a recovery is given up; the worker ends and says why."""
@@ -297,7 +304,7 @@ class KafkaClients:
         if end[topic, partition] == 0:
             return False
         with self._reader(end) as reader:
-            return _read_until(reader, set(end), end, dict.fromkeys(end, lambda key, value, at: None), most=1) > 0
+            return _read_until(reader, set(end), dict.fromkeys(end, lambda key, value, at: None), end, most=1) > 0
 
     @contextmanager
     def _reader(self, partitions: Iterable[tuple[str, int]]) -> Iterator[Any]:
@@ -323,16 +330,36 @@ class KafkaClients:
         finally:
             reader.close()
 
-    def restore(self, processor: Processor, partitions: set[int]) -> int:
-        """Read the changelogs of these partitions into the processor's tables. Returns the number of records."""
+    def restore(self, processor: Processor, partitions: set[int], producer: Any) -> int:
+        """Read the changelogs of these partitions into the processor's tables. Returns the number of records.
+
+        producer: this worker's, with no transaction open
+        """
         tables = processor.changelog_topics()
-        ends = self.end_offsets([(topic, p) for topic in tables for p in partitions])
-        left = {where for where, end in ends.items() if end > 0}
+        left = {(topic, p) for topic in tables for p in partitions}
         if not left:
             return 0
         take = {(topic, p): processor.restore(tables[topic], p) for topic, p in left}
+        mark = self._mark(producer, left)
         with self._reader(left) as reader:
-            return _read_until(reader, left, ends, take)
+            return _read_until(reader, left, take, mark=mark)
+
+    def _mark(self, producer: Any, places: Iterable[tuple[str, int]]) -> bytes:
+        """Commit a mark to each of these changelogs, behind whatever was committed there; all in-sync replicas have it
+        then. Returns its key.
+
+        It says that a row went that never was, so whoever else reads the changelog need not know of marks, and
+        compaction removes it.
+        """
+        mark = MARK + self._unique(producer).encode()
+        producer.begin_transaction()
+        for topic, partition in sorted(places):
+            producer.produce(topic, None, mark, partition)
+        producer.commit_transaction(MARKED_WITHIN)
+        return mark
+
+    def _unique(self, producer: Any) -> str:
+        return uuid.uuid4().hex
 
     def close(self) -> None:
         """Leave the group, so that others take over at once and not after the session time-out."""
@@ -351,11 +378,16 @@ class KafkaClients:
 def _read_until(
     reader: Any,
     left: set[tuple[str, int]],
-    ends: dict[tuple[str, int], int],
     take: dict[tuple[str, int], Callable[[bytes, bytes | None, int], None]],
+    ends: dict[tuple[str, int], int] | None = None,
+    mark: bytes | None = None,
     most: int | None = None,
 ) -> int:
-    """Give every committed record to `take`, until all of `left` have been read to their ends. Returns how many."""
+    """Give every committed record to `take`, until all of `left` have been read to their `mark`, or their `ends`.
+    Returns how many.
+
+    Not until the last record before an end: markers of transactions and compaction leave gaps.
+    """
     count, whole = 0, len(left)
     heard = told = time.monotonic()
     while left and (most is None or count < most):
@@ -375,10 +407,14 @@ def _read_until(
             error = message.error()
             where = (message.topic(), message.partition())
             if error is None:
-                take[where](message.key(), message.value(), message.timestamp()[1])
+                key, value = message.key(), message.value()
+                if value is None and key == mark:
+                    left.discard(where)
+                    continue
+                take[where](key, value, message.timestamp()[1])
                 count += 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                if message.offset() >= ends[where]:
+                if ends is not None and message.offset() >= ends[where]:
                     left.discard(where)
             elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
                 raise KafkaException(error)

@@ -1,8 +1,8 @@
 """The way in from HTTP: commands go to Kafka, questions to the worker that owns the saga's partition.
 
-Invariant: a request is answered by the owner of its saga, from what has been committed, whichever worker was asked.
-           So two
-requests with one idempotency key meet in one place.
+Invariant: a request is answered by the owner of its saga, from what has been committed, whichever worker was asked. So
+two requests with one idempotency key meet in one place. That something is not there is said only by who owns the
+partition at this moment, as the group's coordinator has it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _COMMANDS = {
     # To be acknowledged in less time than a client waits for its answer.
     "message.timeout.ms": 8_000,
 }
+
+NOT_FOUND = 404
 
 HOP = "X-Farandole-Forwarded"
 """Header of a forwarded request: forwarded once, never in a circle."""
@@ -157,9 +159,12 @@ class Door:
         engine = self.app.engine.engine  # None until it has been started
         if engine is not None and partition in engine.owned:
             try:
-                return await here(partition)
+                status, said = await here(partition)
             except KeyError:
                 raise NoOwner from None  # it left while the request was under way
+            # A worker that slept, or is cut off, does not know yet what another one has accepted in its place.
+            if status != NOT_FOUND or await self._owner(partition, fresh=True) == self.app.address():
+                return status, said
         if HOP in request.headers:
             raise Misdirected
         for fresh in (False, True):

@@ -159,7 +159,7 @@ class Engine:
         self._position.update(positions)
         for partition in partitions:
             self.processor.add_partition(partition)
-        restored = self.clients.restore(self.processor, partitions)
+        restored = self.clients.restore(self.processor, partitions, self._producer)
         for partition in partitions:
             self.processor.restored(partition)
         for tp in assignment:

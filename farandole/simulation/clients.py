@@ -108,9 +108,12 @@ class ModelClients(KafkaClients):
         logs = self.cluster.logs
         return {(topic, p): len(logs[topic][p].records) for topic, p in partitions}
 
-    def restore(self, processor: Processor, partitions: set[int]) -> int:
+    def restore(self, processor: Processor, partitions: set[int], producer: Any) -> int:
         self._touch("restore")
-        return super().restore(processor, partitions)
+        return super().restore(processor, partitions, producer)
+
+    def _unique(self, producer: Any) -> str:
+        return f"{producer.id}/{producer.epoch}"  # the same when a seed is played again
 
     @contextmanager
     def _reader(self, partitions: Iterable[tuple[str, int]]) -> Iterator[Any]:

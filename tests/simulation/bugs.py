@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 import events as e
 from agents import inventory, order, payment, shipping
+from farandole.clients import _read_until
 from farandole.deadletters import ParkedSagas
 from farandole.engine import Engine
 from farandole.event import Event
@@ -291,13 +292,14 @@ def deleted_rows_not_logged(patch: pytest.MonkeyPatch) -> None:
 
 def restored_to_the_stable_end(patch: pytest.MonkeyPatch) -> None:
     """A new owner reads changelogs to the last stable offset, where an open transaction of the old one begins."""
-    restore = ModelClients.restore
 
-    def too_short(clients: ModelClients, processor: Processor, partitions: set[int]) -> int:
-        with pytest.MonkeyPatch.context() as patch:
-            stable = clients.cluster.ends(committed=True)
-            patch.setattr(clients, "end_offsets", lambda wanted: {where: stable[where] for where in wanted})
-            return restore(clients, processor, partitions)
+    def too_short(clients: ModelClients, processor: Processor, partitions: set[int], producer: Any) -> int:
+        stable = clients.cluster.ends(committed=True)
+        tables = processor.changelog_topics()
+        places = {(topic, partition) for topic in tables for partition in partitions if stable[topic, partition]}
+        take = {(topic, partition): processor.restore(tables[topic], partition) for topic, partition in places}
+        with clients._reader(places) as reader:
+            return _read_until(reader, places, take, stable)
 
     patch.setattr(ModelClients, "restore", too_short)
 

@@ -358,14 +358,14 @@ class TestChangelogs:
         if commit is not None:
             (producer.commit_transaction if commit else producer.abort_transaction)(WAIT)
 
-    def test_restoring_takes_what_is_committed_up_to_the_uncommitted_end(self, stage: Stage) -> None:
+    def test_restoring_takes_what_is_committed(self, stage: Stage) -> None:
         topic = stage.topic()
         clients: Any = stage.clients()
         producer = clients.producer(stage.group)
         for value, commit in ((b"1", True), (b"no", False), (b"2", True), (None, True), (b"no", False)):
             self.change(producer, topic, value, commit)
         tables = self.Tables(topic)
-        assert clients.restore(tables, {0}) == 3
+        assert clients.restore(tables, {0}, producer) == 3
         assert tables.rows == [(b"k", b"1"), (b"k", b"2"), (b"k", None)]
 
     def test_restoring_after_fencing_does_not_wait_for_what_was_left_open(self, stage: Stage) -> None:
@@ -375,8 +375,33 @@ class TestChangelogs:
         stage.append(topic, b"behind", b"k", 0)
         clients.fence([stage.group])
         tables = self.Tables(topic)
-        assert clients.restore(tables, {0}) == 1
+        assert clients.restore(tables, {0}, clients.producer(stage.group)) == 1
         assert tables.rows == [(b"k", b"behind")]
+
+    def test_restoring_again_steps_over_the_marks_of_earlier_times(self, stage: Stage) -> None:
+        topic = stage.topic()
+        clients: Any = stage.clients()
+        for times in (1, 2, 3):
+            producer = clients.producer(stage.group)
+            self.change(producer, topic, b"%d" % times)
+            tables = self.Tables(topic)
+            clients.restore(tables, {0}, producer)
+            assert [value for key, value in tables.rows if key == b"k"] == [b"%d" % n for n in range(1, times + 1)]
+            assert all(value is None for key, value in tables.rows if key != b"k")
+
+    def test_restoring_does_not_believe_the_end_that_a_broker_tells(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A leader that has slept while another was elected tells an old one."""
+        topic = stage.topic()
+        clients: Any = stage.clients()
+        producer = clients.producer(stage.group)
+        self.change(producer, topic, b"1")
+        told = clients.end_offsets([(topic, 0)])
+        self.change(producer, topic, b"2")
+        monkeypatch.setattr(clients, "end_offsets", lambda partitions: told)
+        tables = self.Tables(topic)
+        assert clients.restore(tables, {0}, producer) == 2
 
     def test_what_was_aborted_is_no_history(self, stage: Stage) -> None:
         topic = stage.topic()

@@ -1,0 +1,53 @@
+"""Who answers for a saga, when this worker believes that it owns the partition and does not any more."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from farandole.door import HOP, Door, Misdirected
+
+HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
+
+
+class Asked(Door):
+    """A door whose worker believes that it owns partition 0."""
+
+    def __init__(self, owner: str) -> None:
+        engine = SimpleNamespace(engine=SimpleNamespace(owned=frozenset({0})))
+        super().__init__(SimpleNamespace(engine=engine, address=lambda: HERE, doors=[]), "topic")  # type: ignore[arg-type]
+        self.owner, self.asked = owner, 0
+
+    async def partition(self, saga: str) -> int:
+        return 0
+
+    async def _owner(self, partition: int, fresh: bool) -> str | None:
+        self.asked += fresh
+        return self.owner
+
+    async def _forward(self, url: str, request: Any) -> tuple[int, Any]:
+        return 200, {"from": url}
+
+
+def at(door: Door, status: int, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    async def here(partition: int) -> tuple[int, Any]:
+        return status, {"from": HERE}
+
+    return asyncio.run(door.at_owner(SimpleNamespace(headers=headers or {}), "o-1", here))
+
+
+def test_that_something_is_not_there_is_said_by_its_owner_alone() -> None:
+    """A worker that slept, or is cut off, does not know what another one has accepted in its place."""
+    assert at(Asked(THERE), 404) == (200, {"from": THERE})
+    assert at(Asked(HERE), 404) == (404, {"from": HERE})
+    with pytest.raises(Misdirected):
+        at(Asked(THERE), 404, {HOP: "1"})
+
+
+def test_what_is_there_is_told_without_asking() -> None:
+    door = Asked(THERE)
+    assert at(door, 200) == (200, {"from": HERE})
+    assert not door.asked
