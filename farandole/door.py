@@ -11,6 +11,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -40,8 +41,6 @@ _COMMANDS = {
     # To be acknowledged in less time than a client waits for its answer.
     "message.timeout.ms": 8_000,
 }
-
-NOT_FOUND = 404
 
 HOP = "X-Farandole-Forwarded"
 """Header of a forwarded request: forwarded once, never in a circle."""
@@ -163,7 +162,7 @@ class Door:
             except KeyError:
                 raise NoOwner from None  # it left while the request was under way
             # A worker that slept, or is cut off, does not know yet what another one has accepted in its place.
-            if status != NOT_FOUND or await self._owner(partition, fresh=True) == self.app.address():
+            if status != HTTPStatus.NOT_FOUND or await self._owner(partition, fresh=True) == self.app.address():
                 return status, said
         if HOP in request.headers:
             raise Misdirected

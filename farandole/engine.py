@@ -8,8 +8,9 @@ Invariants:
   fenced by the consumer group's metadata (KIP-447). Each transaction commits an offset of every partition whose
   tables it writes; an empty list of offsets would skip the fencing.
 - Between transactions the tables hold exactly what the changelog holds, read committed.
-- After an unknown outcome the producer is thrown away (librdkafka has no KIP-890: a late marker could tear the next
-  transaction), and the group's stable offsets tell which of the two it was.
+- After a transaction that failed, or took long, the producer is thrown away: librdkafka has no KIP-890, so a late copy
+  of a request would count for the next transaction, and tear it. A new epoch refuses it. After an unknown outcome the
+  group's stable offsets tell which of the two it was.
 - Rebalance callbacks run only inside `consume`, so they never meet an open transaction.
 """
 
@@ -57,6 +58,11 @@ BUSY_WAIT = 0.004
 
 OFFSETS_TIMEOUT = 10.0
 """Seconds for the offsets to be added; the broker aborts an older transaction anyway."""
+
+SLOW_MS = 400
+"""Milliseconds from a transaction's beginning to its end after which its producer is not used for another one. Within
+them librdkafka sends no request twice (clients.RETRY_BACKOFF_MS); beyond, a copy of one may be on its way still.
+"""
 
 COMMIT_TIMEOUT = 30.0
 """Seconds after which the outcome of a commit is called unknown; above the broker's own time-outs."""
@@ -106,6 +112,8 @@ class Engine:
         self.counts = {"messages": 0, "transactions": 0, "aborts": 0, "dead_letters": 0, "events": 0}
         self._producer: Any = None
         self._producer_id = ""
+        self._worn = False
+        """Whether a request of the producer may still be on its way."""
         self._position: dict[tuple[str, int], int] = {}
         self._ahead: dict[tuple[str, int], int] = {}
         self._ahead_since = self._evicted_at = 0
@@ -159,7 +167,9 @@ class Engine:
         self._position.update(positions)
         for partition in partitions:
             self.processor.add_partition(partition)
+        began = self.now()
         restored = self.clients.restore(self.processor, partitions, self._producer)
+        self._worn = self._took_long(began)
         for partition in partitions:
             self.processor.restored(partition)
         for tp in assignment:
@@ -211,10 +221,18 @@ class Engine:
 
     def _use_producer(self, lowest: int) -> None:
         wanted = self._transactional_id(lowest)
-        if self._producer is None or self._producer_id != wanted:
-            self._producer = None
-            self._producer = self.clients.producer(wanted)
+        if self._producer is None or self._producer_id != wanted or self._worn:
             self._producer_id = wanted
+            self._renew_producer()
+
+    def _renew_producer(self) -> None:
+        """The same id: init_transactions completes or aborts what the old producer left behind."""
+        self._producer = None
+        self._producer = self.clients.producer(self._producer_id)
+        self._worn = False
+
+    def _took_long(self, began: int) -> bool:
+        return not 0 <= self.now() - began < SLOW_MS
 
     # ---- the cycle
 
@@ -294,6 +312,8 @@ class Engine:
         """Decide, produce, commit. What causes nothing waits for the next transaction, unless it is to be
         acknowledged.
         """
+        if self._worn:
+            self._renew_producer()
         # While a culprit is looked for every batch stands alone: no answers, no timers, not even what caused nothing.
         alone = self._alone = bool(messages) and self._batch < BATCH
         answers = [] if alone else [self.answers.popleft() for _ in range(min(len(self.answers), ANSWERS))]
@@ -305,6 +325,7 @@ class Engine:
                 return
             self.processor.seal()
             offsets = self._offsets()
+            began = self.now()
             self._producer.begin_transaction()
             self._produce()
             self._flush()
@@ -313,6 +334,7 @@ class Engine:
             )
             self._committing = True
             self._producer.commit_transaction(COMMIT_TIMEOUT)
+            self._worn = self._took_long(began)
         except CodecError as error:
             # A decision wrote a row that its schema cannot hold; no transaction is open yet.
             log.warning("%s: a batch cannot be written down: %s", self.processor.group, error)
@@ -415,14 +437,14 @@ class Engine:
         if error.txn_requires_abort() or not self._committing:
             try:
                 self._producer.abort_transaction(COMMIT_TIMEOUT)
+                # Made anew only when it is needed: this worker may be one that has lost its partitions.
+                self._worn = True
                 return False
             except KafkaException as worse:
                 log.warning("%s: abort failed: %s", self.processor.group, worse.args[0])
                 if worse.args[0].code() in FENCED:
                     raise Inconsistent(f"{self.processor.group}: another worker has taken over") from worse
-        self._producer = None
-        # The same id: init_transactions completes or aborts what the old producer left behind.
-        self._producer = self.clients.producer(self._producer_id)
+        self._renew_producer()
         if not self._committing:
             return False
         stand = stable_offsets(self.clients.consumer, offsets, self.processor.group)

@@ -9,18 +9,17 @@ changes no figure.
 
 from __future__ import annotations
 
-import threading
 from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from farandole.config import ClientConfig
-from farandole.errors import BrokerError
+from farandole.demo.following import Follower
 from farandole.topics import Topics
 
 APART_MS: Final = 10
@@ -47,39 +46,20 @@ class Monitor:
         ]
         self._times: defaultdict[tuple[str, int], array[int]] = defaultdict(lambda: array("q"))
         self._letters: set[tuple[str, Source]] = set()
-        self._halt = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
-        self._error: BaseException | None = None
+        self._follower = Follower(client_config, namespace, "chaos-monitor", "the journals", self._take)
 
     def start(self) -> None:
         admin = AdminClient({**self._config, "log_level": 0})
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         wanted = {TopicPartition(self._namespace + topic, partition): latest for topic, partition in self._places}
         found = admin.list_offsets(wanted, request_timeout=ANSWER_WITHIN)
-        self._consumer = Consumer(
-            {
-                **self._config,
-                "group.id": f"{self._namespace}chaos-monitor",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 100,
-                "log_level": 0,
-            }
-        )
-        self._consumer.assign(
-            [TopicPartition(tp.topic, tp.partition, future.result().offset) for tp, future in found.items()]
-        )
-        self._thread.start()
+        self._follower.start({(tp.topic, tp.partition): future.result().offset for tp, future in found.items()})
 
     def stop(self) -> None:
-        self._halt.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._follower.stop()
 
     def check(self) -> None:
-        if self._error is not None:
-            raise BrokerError(f"the journals cannot be read any more: {self._error}") from self._error
+        self._follower.check()
 
     # ---- what was seen
 
@@ -100,22 +80,7 @@ class Monitor:
 
     # ---- in the thread
 
-    def _run(self) -> None:
-        try:
-            while not self._halt.is_set():
-                for message in self._consumer.consume(5_000, 0.1):
-                    self._take(message)
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._consumer.close()
-
     def _take(self, message: Message) -> None:
-        error = message.error()
-        if error is not None:
-            if error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise KafkaException(error)
-            return  # a broker that is away: the client asks again by itself
         topic = (message.topic() or "")[len(self._namespace) :]
         partition = message.partition() or 0
         time = message.timestamp()[1]

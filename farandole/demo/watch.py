@@ -6,7 +6,6 @@ does; never because a program of ours believes it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,12 +13,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, Message, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from events import FarandoleParked, OrderCancelled, OrderCompleted, OrderPlaced, OrderRefused, ShippingDispatched
 from farandole.codec import Codec
 from farandole.config import ClientConfig
+from farandole.demo.following import Follower, Where
 from farandole.errors import BrokerError, CodecError
 from farandole.topics import Topics
 
@@ -34,9 +34,6 @@ MOST_LETTERS: Final = 1_000
 
 EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-
-Where = tuple[str, int]
-"""Topic, with the namespace, and partition."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +123,7 @@ class Watcher:
         self._everything = everything
         self._parked_row = codec.type_of(FarandoleParked)
         self._admin = AdminClient({**client_config, "log_level": 0})
-        self._halt = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
-        self._error: BaseException | None = None
+        self._follower = Follower(client_config, namespace, "demo-watcher", "the topics", self._take)
         self._takes: dict[str, Callable[[Message], None]] = {"order": self._event, "shipping": self._event}
         for service in topics.services:
             self._takes[f"{service}.dlq"] = self._dead_letter
@@ -138,30 +133,14 @@ class Watcher:
         """Begin here: what is published from now on is seen."""
         watched = [topic for topic in self._topics.topics.values() if topic.name in self._takes]
         partitions = [(self._namespace + topic.name, p) for topic in watched for p in range(topic.partitions)]
-        starts = self._offsets(partitions, EARLIEST if self._everything else LATEST)
-        self._consumer = Consumer(
-            {
-                **self._config,
-                "group.id": f"{self._namespace}demo-watcher",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 50,
-                "log_level": 0,
-            }
-        )
-        self._consumer.assign([TopicPartition(topic, p, offset) for (topic, p), offset in starts.items()])
-        self._thread.start()
+        self._follower.start(self._offsets(partitions, EARLIEST if self._everything else LATEST))
 
     def stop(self) -> None:
-        self._halt.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._follower.stop()
 
     def check(self) -> None:
         """Raise what ended the watching, if anything did."""
-        if self._error is not None:
-            raise BrokerError(f"the topics cannot be read any more: {self._error}") from self._error
+        self._follower.check()
 
     def ends(self) -> dict[Where, int]:
         """Where every topic ends now, but for journals and changelogs: while it does not change, nothing happens."""
@@ -199,22 +178,8 @@ class Watcher:
 
     # ---- in the thread
 
-    def _run(self) -> None:
-        try:
-            while not self._halt.is_set():
-                for message in self._consumer.consume(1_000, 0.05):
-                    self._take(message)
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._consumer.close()
-
     def _take(self, message: Message) -> None:
-        error = message.error()
-        if error is None:
-            self._takes[(message.topic() or "")[len(self._namespace) :]](message)
-        elif error.code() >= 0 and not error.retriable():
-            raise KafkaException(error)  # below 0: the client's own, a broker that is away, and it asks again by itself
+        self._takes[(message.topic() or "")[len(self._namespace) :]](message)
 
     def _event(self, message: Message) -> None:
         try:

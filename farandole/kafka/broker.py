@@ -34,7 +34,7 @@ QUIET = ("--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UN
 
 BOOTSTRAP = "bootstrap.checkpoint"
 
-LOG_BYTES, LOG_FILES = 5_000_000, 3
+LOG_BYTES, LOG_FILES = 5_000_000, 10
 
 # Beyond this a process that was told to end is not going to: a node that has lost its quorum ignores SIGTERM.
 STOP_SECONDS = 10.0

@@ -15,7 +15,7 @@ import events
 from farandole import config
 from farandole.agent import AgentSteps
 from farandole.assembly import assemble
-from farandole.clients import KafkaClients
+from farandole.clients import MARK, KafkaClients
 from farandole.engine import Engine
 from farandole.event import Event, Meta
 from farandole.ports import Answer
@@ -150,8 +150,9 @@ class Rig:
         self.engine.answers.append(Answer(partition, key, outcome, reference, reason))
 
     def records(self, topic: str) -> list[Any]:
-        """Every committed record of a topic, partition by partition."""
-        return read_all(self.kafka.config, self.namespace + topic)
+        """Every committed record of a topic, partition by partition; of a changelog, but for marks."""
+        found = read_all(self.kafka.config, self.namespace + topic)
+        return [message for message in found if not (message.key() or b"").startswith(MARK)]
 
     def read(self, topic: str) -> list[tuple[Meta, Any]]:
         return [self.codec.decode(message.value()) for message in self.records(topic)]

@@ -107,6 +107,7 @@ class TestTransactions:
                     producer.commit_transaction(timeout)
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "planted", False, True, False))
 
+        inventory.engine._worn = False  # on a busy machine starting took so long that it would be made anew
         monkeypatch.setattr(inventory.engine, "_producer", Silent())
         inventory.send(received(5), "d-1", RESTOCK)
         inventory.step_until(lambda: bool(inventory.live_rows("levels")))
@@ -116,6 +117,44 @@ class TestTransactions:
         assert len(inventory.records("inventory-levels-changelog")) == 1
         inventory.send(received(6), "d-2", RESTOCK)
         inventory.step_until(lambda: inventory.live_rows("levels")["sku-1"].available == 11)
+
+    def test_a_producer_is_not_used_again_after_a_transaction_that_took_long_or_failed(
+        self, inventory: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A copy of one of its requests may be late; a new epoch refuses it."""
+        inventory.start()
+        engine, clock = inventory.engine, [inventory.now()]
+        inventory.now = lambda: clock[0]
+        flush = engine._flush
+
+        def slow() -> None:
+            clock[0] += 1_000
+            flush()
+
+        def told(name: str) -> Any:
+            """The producer after one more delivery."""
+            inventory.send(received(5), name, RESTOCK)
+            before = engine.counts["transactions"]
+            inventory.step_until(lambda: engine.counts["transactions"] > before)
+            return engine._producer
+
+        engine._worn = False
+        first = told("d-1")
+        assert told("d-2") is first
+        with monkeypatch.context() as planted:
+            planted.setattr(engine, "_flush", slow)
+            assert told("d-3") is first
+        second = told("d-4")
+        assert second is not first
+        with monkeypatch.context() as planted:
+            planted.setattr(engine, "_flush", abortable)
+            inventory.send(received(5), "d-5", RESTOCK)
+            inventory.step_until(lambda: engine.counts["aborts"] > 0)
+        assert told("d-6") is not second
+        first.begin_transaction()
+        first.produce(inventory.namespace + "inventory.journal", b"")
+        with pytest.raises(KafkaException, match="fenced"):
+            first.commit_transaction(10)
 
     @pytest.mark.parametrize("stage", ["_produce", "_flush", "_offsets"])
     def test_a_worker_that_is_fenced_at_any_stage_does_not_fence_back(
