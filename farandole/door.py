@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ class Door:
         self._known: dict[int, str] = {}
         self._asked = 0.0
         self._outstanding = 0
+        self._sent: dict[str, tuple[Event, asyncio.Future[None]]] = {}
         self._poller: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -115,12 +117,31 @@ class Door:
         with service.watch(table, saga) as changed:
             if settled():  # by another request, between the caller's look and this one
                 return True
-            await self.send(command, saga, flow)
-            try:
-                await asyncio.wait_for(changed, timeout)
-                return True
-            except TimeoutError:
-                return False
+            async with self._sent_once(command, saga, flow):
+                try:
+                    await asyncio.wait_for(changed, timeout)
+                    return True
+                except TimeoutError:
+                    return False
+
+    @asynccontextmanager
+    async def _sent_once(self, command: Event, saga: str, flow: str) -> AsyncIterator[None]:
+        """The command is written, once for all requests that wait for the same: who asks again because it takes long
+        is not to make it take longer.
+        """
+        earlier = self._sent.get(saga)
+        if earlier is not None and earlier[0] == command:
+            await asyncio.shield(earlier[1])
+            yield
+            return
+        sending = asyncio.ensure_future(self.send(command, saga, flow))
+        self._sent[saga] = mine = (command, sending)
+        try:
+            await asyncio.shield(sending)
+            yield
+        finally:
+            if self._sent.get(saga) is mine:
+                del self._sent[saga]
 
     def _commands(self) -> Producer:
         if self._producer is None:

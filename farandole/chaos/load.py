@@ -21,6 +21,7 @@ from farandole.config import ClientConfig
 from farandole.demo import plan as plans
 from farandole.demo.place import FLOW, RESTOCK, Customers
 from farandole.demo.plan import Kinds, Placement, Plan, Wishes
+from farandole.demo.sending import Sender
 from farandole.demo.watch import Seen
 from farandole.event import Event, Meta
 
@@ -31,8 +32,10 @@ LEAST_IN_WAVE: Final = 50
 AHEAD: Final = 10.0
 """Seconds before its beginning in which a wave's stock is delivered."""
 
-ANSWER_WITHIN: Final = 3.0
-"""Seconds after which a customer asks another worker: the one that was asked may have been stopped."""
+ANSWER_WITHIN: Final = 12.0
+"""Seconds after which a customer asks another worker: the one that was asked may have been stopped. Above what a worker
+itself waits for an order's decision: who asks again before that multiplies the load when all is slow.
+"""
 
 LEFT_TO_FAULTS: Final = frozenset({Kinds.BROKEN, Kinds.UNANSWERED, Kinds.UNBOOKED})
 """Kinds of order that no wave has: handlers fail by faults here, and what the outside does to the other two hangs on
@@ -141,7 +144,8 @@ class Load:
     ) -> None:
         self.placed, self.rate = placed, rate
         self._run, self._seed, self._seen = run, seed, seen
-        self._urls, self._config, self._namespace, self._codec = urls, client_config, namespace, codec
+        self._urls, self._codec = urls, codec
+        self._sender = Sender(client_config, namespace, codec, run)
         self._finish = threading.Event()
         self._thread = threading.Thread(target=self._in_thread, name="load", daemon=True)
         self._error: BaseException | None = None
@@ -196,7 +200,7 @@ class Load:
 
     async def _all(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        async with asyncio.TaskGroup() as group:
+        async with self._sender.polling(), asyncio.TaskGroup() as group:
             wave = await self._wave(0)
             begins = self.began = time.monotonic() + 0.5
             number = 0
@@ -222,9 +226,7 @@ class Load:
         wave = Customers(
             self._plan(number),
             urls=self._urls,
-            client_config=self._config,
-            namespace=self._namespace,
-            codec=self._codec,
+            sender=self._sender,
             seen=self._seen,
             rate=self.rate,
             outage=_nothing,

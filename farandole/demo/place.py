@@ -12,21 +12,17 @@ import dataclasses
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
-from confluent_kafka import Producer
 
 from events import CancelOrder, StockReceived
-from farandole.codec import Codec
-from farandole.config import ClientConfig
 from farandole.demo.plan import Kinds, Placement, Plan
+from farandole.demo.sending import Sender
 from farandole.demo.watch import Seen
-from farandole.errors import BrokerError
-from farandole.event import Event, Meta
+from farandole.event import Event
 
 FLOW, RESTOCK = "order/1", "restock/1"
 
@@ -39,11 +35,11 @@ ANSWER_WITHIN: Final = 20.0
 GIVE_UP_AFTER: Final = 90.0
 """Seconds for which a request is repeated that finds nobody: a worker that was killed needs a few to come back."""
 
-REPEAT_PAUSES: Final = (0.05, 0.1, 0.2, 0.5)
-"""Seconds before a request is repeated; the last one repeats."""
+REPEAT_PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds before a request is repeated; the last one repeats. Who does not wait longer each time brings down again what
+is about to recover.
+"""
 
-FLUSHED_WITHIN: Final = 10.0
-POLL_EVERY: Final = 0.005
 MOST_SURPRISES: Final = 50
 
 PROMISED: Final = {
@@ -68,6 +64,7 @@ class Customers:
     """Places a plan's orders.
 
     urls:   of the order service's workers; any of them answers for any order
+    sender: writes to Kafka for them
     rate:   orders per second
     seen:   what a watcher sees: some cancel when they see that their order has left
     outage: called when the gateway is to go away
@@ -80,9 +77,7 @@ class Customers:
         plan: Plan,
         *,
         urls: Sequence[str],
-        client_config: ClientConfig,
-        namespace: str,
-        codec: Codec,
+        sender: Sender,
         seen: Seen,
         rate: float,
         outage: Callable[[], Awaitable[None]],
@@ -97,24 +92,13 @@ class Customers:
         self.answers: Counter[tuple[str, str]] = Counter()
         self.surprises: list[str] = []
         self.began = self.ended = 0.0
-        self._urls, self._namespace, self._codec, self._seen = itertools.cycle(urls), namespace, codec, seen
+        self._urls, self._sender, self._seen = itertools.cycle(urls), sender, seen
         self._outage, self._noise = outage, noise
-        self._numbers = itertools.count(1)
         self._slots = asyncio.Semaphore(UNFINISHED)
-        self._producer = Producer(
-            {
-                **client_config,
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "linger.ms": 5,
-                # What is not delivered is an error where it was sent; that Kafka is stopped at the end is no news.
-                "log_level": 0,
-            }
-        )
 
     async def deliver_stock(self) -> None:
         """Deliveries for every sku. A sku's deliveries and holds lie in one partition, so no order can be sooner."""
-        async with self._polling():
+        async with self._sender.polling():
             await asyncio.gather(
                 *(
                     self._send(StockReceived(sku=sku, quantity=pieces), f"{self.plan.run}/{sku}", RESTOCK, key=sku)
@@ -130,7 +114,7 @@ class Customers:
         self.began = time.monotonic() if began is None else began
         timeout = aiohttp.ClientTimeout(total=self._answer_within)
         connector = aiohttp.TCPConnector(limit=0)
-        async with self._polling(), aiohttp.ClientSession(timeout=timeout, connector=connector) as self._http:
+        async with self._sender.polling(), aiohttp.ClientSession(timeout=timeout, connector=connector) as self._http:
             async with asyncio.TaskGroup() as group:
                 await self._in_time(group)
             self.ended = time.monotonic()
@@ -255,37 +239,11 @@ class Customers:
     # ---- Kafka
 
     async def _send(self, event: Event, saga: str, flow: str, key: str | None = None) -> None:
-        """Write a command as any client would; return when all replicas have it."""
-        meta = Meta(id=f"demo/{self.plan.run}/{next(self._numbers)}", saga=saga, flow=flow, cause="")
-        topic = self._namespace + self._codec.type_of(type(event)).topic
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def delivered(error: Any, message: Any) -> None:
-            if not done.done():
-                done.set_exception(BrokerError(f"not written to {topic}: {error}")) if error else done.set_result(None)
-
-        self._producer.produce(topic, self._codec.encode(event, meta), key or saga, on_delivery=delivered)
-        await done
+        await self._sender.send(event, saga, flow, key)
 
     def _make_noise(self) -> None:
         for topic, key, value in self._noise:
-            self._producer.produce(self._namespace + topic, value, key)
-
-    @asynccontextmanager
-    async def _polling(self) -> AsyncIterator[None]:
-        """While this is entered, delivery reports come in."""
-
-        async def poll() -> None:
-            while True:
-                self._producer.poll(0)
-                await asyncio.sleep(POLL_EVERY)
-
-        poller = asyncio.create_task(poll())
-        try:
-            yield
-        finally:
-            poller.cancel()
-            self._producer.flush(FLUSHED_WITHIN)
+            self._sender.send_bytes(topic, key, value)
 
 
 def _body(placement: Placement) -> bytes:

@@ -20,6 +20,7 @@ from farandole.demo.mischief import Kill, Restart
 from farandole.demo.place import Customers
 from farandole.demo.plan import Kinds, Plan, Way, Wishes, make
 from farandole.demo.report import Outcome
+from farandole.demo.sending import Sender
 from farandole.demo.stage import Stage
 from farandole.demo.watch import Watcher
 from farandole.errors import AuditError, ConfigError, FarandoleError
@@ -150,9 +151,7 @@ class _Play:
         self.customers = Customers(
             self.plan,
             urls=on.order_urls,
-            client_config=on.client_config,
-            namespace=on.namespace,
-            codec=on.codec,
+            sender=Sender(on.client_config, on.namespace, on.codec, self.plan.run),
             seen=self.seen,
             rate=self.options.rate,
             outage=self._outage,

@@ -301,6 +301,7 @@ class EmbeddedKafka:
     def _wait_ready(self, brokers: list[Broker]) -> None:
         """Until each broker says that it sees all of them."""
         deadline = time.monotonic() + READY_SECONDS
+        pause = 0.02
         for broker in brokers:
             while not _answers(broker.me.port, nodes=len(brokers)):
                 for other in brokers:
@@ -311,7 +312,8 @@ class EmbeddedKafka:
                         where=f"{HOST}:{broker.me.port}, log {broker.log}",
                         mend="see the end of the log",
                     )
-                time.sleep(0.02)
+                time.sleep(pause)
+                pause = min(pause * 1.2, 0.25)  # each look is a client of its own, and not cheap
 
     def _end(self, brokers: list[Broker]) -> None:
         for broker in brokers:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,3 +53,45 @@ def test_what_is_there_is_told_without_asking() -> None:
     door = Asked(THERE)
     assert at(door, 200) == (200, {"from": HERE})
     assert not door.asked
+
+
+class Written(Asked):
+    """A door that counts what it writes, and whose engine decides when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(HERE)
+        self.written: list[Any] = []
+        self.decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.app.engine.watch = self._watch
+
+    @contextmanager
+    def _watch(self, table: str, key: str) -> Iterator[asyncio.Future[None]]:
+        yield asyncio.ensure_future(asyncio.wait_for(asyncio.shield(self.decided), None))
+
+    async def send(self, command: Any, saga: str, flow: str) -> None:
+        self.written.append(command)
+        await asyncio.sleep(0.01)
+
+    def ask(self, command: str) -> asyncio.Task[bool]:
+        waiting = self.send_and_wait(command, "o-1", "order/1", "orders", 5.0, lambda: False)  # type: ignore[arg-type]
+        return asyncio.create_task(waiting)
+
+
+def test_who_asks_again_while_it_takes_long_makes_no_more_work() -> None:
+    async def play() -> None:
+        door = Written()
+        asked = [door.ask("the same") for _ in range(3)]
+        await asyncio.sleep(0.05)
+        asked += [door.ask("the same"), door.ask("another")]
+        await asyncio.sleep(0.05)
+        assert door.written == ["the same", "another"]
+        door.decided.set_result(None)
+        assert all(await asyncio.gather(*asked))
+        door.decided = asyncio.get_running_loop().create_future()
+        again = door.ask("the same")
+        await asyncio.sleep(0.05)
+        assert door.written == ["the same", "another", "the same"]
+        door.decided.set_result(None)
+        assert await again
+
+    asyncio.run(play())

@@ -20,7 +20,7 @@ from farandole.simulation.trial import Trial, trial
 from farandole.simulation.workers import Workshop
 from tests.simulation.bugs import BUGS, Bug, compensation_forgotten
 
-SEEDS = 300
+SEEDS = 400
 
 
 @pytest.fixture(scope="module")
