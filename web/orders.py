@@ -3,8 +3,10 @@
 Any order worker answers for any order; the worker that owns the order's partition gives the answer, from committed
 rows only.
 
-    POST /orders               201 placed, 200 the same request again, 409 another body under the same key,
-                               422 a bad request, 202 written down but not yet decided
+    POST /orders               201 placed, 200 placed already: the same request again, be it by a worker whose
+                               connection to the owner broke; 409 another body under the same key, 422 a bad request,
+                               202 written down but not yet decided; while the partition is handed over, the same
+                               request may be told 201 again
     GET /orders/{id}           200 or 404
     POST /orders/{id}/cancel   202 asked for, 404 unknown, 409 ended already
 
@@ -94,9 +96,9 @@ class Orders:
         order_id = service.order_id(command.customer, command.idempotency_key)
 
         async def here(partition: int) -> Reply:
-            known = self._row(partition, order_id)
-            if known is None:
-                await self._door.send_and_wait(
+            placed = False
+            if self._row(partition, order_id) is None:
+                placed = await self._door.send_and_wait(
                     command,
                     order_id,
                     FLOW,
@@ -109,7 +111,7 @@ class Orders:
                 return 202, {"order": order_id, "status": "accepted"}
             if row.fingerprint != service.fingerprint(command):
                 return 409, {"order": order_id, "problems": ["another order was placed under this idempotency key"]}
-            return 201 if known is None else 200, order_as_json(order_id, row)
+            return 201 if placed else 200, order_as_json(order_id, row)
 
         return await self._door.at_owner(request, order_id, here)
 
