@@ -274,14 +274,19 @@ class Stage(Picking):
         return self._world.load.doomed.left()
 
     def place_doomed(self, decision: str) -> str:
-        """Place an order on which this decision always fails; returns its id. Recovered when it is parked."""
+        """Place an order on which this decision always fails; returns its id.
+
+        Recovered when it is parked; or has ended, because another fault stopped it before it came to that decision.
+        """
         if decision not in self.decisions():
             raise Refused(f"no order is left on which {decision} fails")
         order, command = self._world.load.doomed.take(decision)
         self._broke(f"{decision} of {order}")
+        seen = self._world.seen
+        self._world.load.placed.sagas.add(order)
         self._world.send("order.commands", self._world.load.encode(command, order), order.encode())
         service = decision.partition(".")[0]
-        self.watch(lambda: now_ms() if (service, order) in self._world.seen.parked else None)
+        self.watch(lambda: now_ms() if (service, order) in seen.parked or order in seen.endings else None)
         return order
 
     # ---- in general
