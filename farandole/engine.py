@@ -108,6 +108,8 @@ class Engine:
         self.assigned = False
         self.busy_since: float | None = None
         """Monotonic time at which the transaction under way began."""
+        self.leaving_since: float | None = None
+        """Monotonic time at which it began to give up its clients."""
         self.owned: frozenset[int] = frozenset()
         self.counts = {"messages": 0, "transactions": 0, "aborts": 0, "dead_letters": 0, "events": 0}
         self._producer: Any = None
@@ -141,8 +143,12 @@ class Engine:
 
     def abandon(self) -> None:
         """Leave everything as Kafka has it. What was under way aborts; `open` begins anew from there."""
-        self._producer = None
-        self.clients.close()
+        self.leaving_since = time.monotonic()
+        try:
+            self._producer = None
+            self.clients.close()
+        finally:
+            self.leaving_since = None
         self._drop(set(self.processor.partitions))
         self.answers.clear()
         self._refused = False

@@ -51,6 +51,11 @@ WELL_AFTER = 30.0
 HANGS_AFTER = 180.0
 """Seconds after which a transaction hangs: longer than all its time-outs together."""
 
+LEAVES_WITHIN = 60.0
+"""Seconds for the clients to be given up, before the process is ended. librdkafka has been seen not to come back from
+that either, for as long as anybody looked.
+"""
+
 ENDS_WITHIN = 5.0
 """Seconds for the process to end after its engine has, before it is ended."""
 
@@ -146,6 +151,10 @@ class EngineService(mode.Service):
             since = self.engine.busy_since if self.engine is not None else None
             if since is not None and time.monotonic() - since > HANGS_AFTER:
                 log.critical("%s: a transaction hangs for %.0f s: ending", self.app.service_name, HANGS_AFTER)
+                os._exit(70)
+            leaving = self.engine.leaving_since if self.engine is not None else None
+            if leaving is not None and time.monotonic() - leaving > LEAVES_WITHIN:
+                log.critical("%s: leaving hangs for %.0f s: ending", self.app.service_name, LEAVES_WITHIN)
                 os._exit(70)
             if self._thread is not None and not self._thread.is_alive():
                 ended = ended or time.monotonic()

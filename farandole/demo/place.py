@@ -45,14 +45,15 @@ MOST_SURPRISES: Final = 50
 PROMISED: Final = {
     "place": {200, 201, 202},
     "again": {200, 201, 202},
-    "conflict": {409},
+    "conflict": {409, 202},
     "reject": {422},
     "cancel": {202, 409},
     "look": {200},
     "look for nothing": {404},
 }
 """What each request may be answered with. The same order may be told with 200 at first, as a worker on the way repeats
-what a broken connection left without an answer, and with 201 again by who takes over its partition at that moment.
+what a broken connection left without an answer, and with 201 again by who takes over its partition at that moment. A
+conflict that is not decided in time is told by a later answer.
 """
 
 

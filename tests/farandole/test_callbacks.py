@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +44,31 @@ def test_an_error_of_kafka_inside_a_callback_is_raised_as_what_it_is(
     order.engine.abandon()
     order.start()
     assert order.engine.owned == frozenset(range(6))
+
+
+@pytest.mark.parametrize(("since", "hangs"), [(None, False), (5.0, False), (61.0, True)])
+@pytest.mark.parametrize("what", ["leaving_since", "busy_since"])
+def test_a_process_whose_engine_hangs_in_librdkafka_ends(
+    what: str, since: float | None, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(code: int) -> None:
+        assert code == 70
+        raise Ended
+
+    began = None if since is None else time.monotonic() - since * (1 if what == "leaving_since" else 3)
+    engine = SimpleNamespace(**{"busy_since": None, "leaving_since": None, what: began})
+    app = SimpleNamespace(service_name="s")
+    service: Any = SimpleNamespace(_halt=threading.Event(), _thread=None, engine=engine, app=app)
+    monkeypatch.setattr(os, "_exit", end)
+
+    async def watch() -> None:
+        await asyncio.wait_for(EngineService._watch(service), 1.5)
+
+    with pytest.raises(Ended if hangs else TimeoutError):
+        asyncio.run(watch())
 
 
 @pytest.mark.parametrize("alive", [False, True])
