@@ -58,8 +58,8 @@ class Consumer(Fetcher):
                 return notices
             if self._cursors is not before:  # else there was no rebalance for this member, and they are its own
                 stale = [m for m in stale if (m.topic(), m.partition()) not in self._cursors]
-        if fault == "fail":
-            return [Notice(KafkaError(KafkaError._TRANSPORT, "planted", False, True, False))]
+        if fault == "fail":  # what was fetched already is delivered all the same
+            return [*stale, Notice(KafkaError(KafkaError._TRANSPORT, "planted", False, True, False))]
         return stale + self._fetch(num_messages - len(stale)) if self._cursors else stale
 
     # ---- the group
