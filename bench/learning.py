@@ -115,7 +115,6 @@ def prefix_of(output: Output) -> str:
 
 
 def record_transactions(path: Path) -> None:
-
     from farandole import clients, engine
 
     engine.BATCH = 1

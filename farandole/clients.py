@@ -1,7 +1,7 @@
 """librdkafka as the engine uses it: every setting with its reason, and the reading of changelogs.
 
 Invariant: a changelog is read, read-committed, until a mark that this worker has just committed there. Not to an end
-that a broker tells: a leader that has slept through the election of another one tells, for seconds after it wakes up,
+that a broker tells: a leader that has slept through the election of another one tells, for a moment after it wakes up,
 where the log ended when it fell asleep; and it gives no more than that to read.
 """
 

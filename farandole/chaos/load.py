@@ -231,6 +231,7 @@ class Load:
             rate=self.rate,
             outage=_nothing,
             answer_within=ANSWER_WITHIN,
+            handed_over=True,
         )
         if number == 0:
             self._add(wave.plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 import time
@@ -15,8 +16,11 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 import farandole.runtime
+from farandole.kafkaerrors import Inconsistent
 from farandole.runtime import EngineService
 from tests.farandole.rig import Rig
+
+MOVES = ("open", "abandon", "close")
 
 
 @pytest.fixture
@@ -96,3 +100,20 @@ def test_a_process_whose_engine_has_ended_ends(alive: bool, monkeypatch: pytest.
     with pytest.raises(TimeoutError if alive else Ended):
         asyncio.run(watch())
     done.set()
+
+
+@pytest.mark.parametrize("error", [SystemError("error return without exception set"), Inconsistent("fenced")])
+def test_what_begins_anew_does_so_after_giving_up_its_clients(error: Exception) -> None:
+    """SystemError: confluent-kafka 2.15, out of librdkafka's log."""
+    done: list[str] = []
+    halt = threading.Event()
+
+    def step() -> None:
+        if "abandon" not in done:
+            raise error
+        halt.set()
+
+    engine = SimpleNamespace(step=step, **{name: functools.partial(done.append, name) for name in MOVES})
+    service: Any = SimpleNamespace(_halt=halt, engine=engine, app=SimpleNamespace(service_name="s"))
+    EngineService._cycle(service)
+    assert done == ["open", "abandon", "open", "close"]
