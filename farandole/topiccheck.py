@@ -61,14 +61,8 @@ class ServiceMap:
     @property
     def changelogs(self) -> dict[str, str]:
         """Changelog → table, the engine's own tables included."""
-        tables = {
-            *self.tables,
-            "parked",
-            "handled",
-            *(["calls"] if self.calls else []),
-            *(["timers"] if self.timers else []),
-        }
-        return {f"{self.service}-{table}-changelog": table for table in sorted(tables)}
+        own = ["parked", "handled", *(["calls"] if self.calls else []), *(["timers"] if self.timers else [])]
+        return {f"{self.service}-{table}-changelog": table for table in sorted({*self.tables, *own})}
 
 
 def service_maps(flows: Mapping[str, Flow], schemas: Schemas) -> list[ServiceMap]:

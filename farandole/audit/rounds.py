@@ -25,7 +25,7 @@ from farandole.audit.report import Reading, Report
 from farandole.codec import Codec
 from farandole.config import ClientConfig
 from farandole.errors import AuditError, FarandoleError
-from farandole.registry import SchemaRegistry
+from farandole.registry import configured
 from farandole.topics import Topic, Topics
 
 OPEN_FOR: Final = 3_600.0
@@ -96,7 +96,7 @@ def run(
         namespace = settings.namespace() if namespace is None else namespace
         root = settings.project_root() if root is None else Path(root)
         topics = Topics.load(root / "topics.yaml")
-        codec = Codec.load(root / "schemas", events, _registry(namespace))
+        codec = Codec.load(root / "schemas", events, configured(namespace))
         asked = Gateway(gateway) if gateway else None
         settings.check_broker(config)
         if asked:
@@ -266,11 +266,3 @@ def horizon(
                 bounds.append(now - int(days) * DAY_MS)
             latest = max(latest, min(bounds))
     return latest
-
-
-def _registry(namespace: str) -> SchemaRegistry | None:
-    """The schema registry that is set, or None: ids are those of schemas/ids.json."""
-    url = settings.schema_registry_url()
-    if url is None:
-        return None
-    return SchemaRegistry(url, namespace)
