@@ -2,139 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from agents import inventory, order
-from events import (
-    FarandoleHandled,
-    FarandoleOperation,
-    FarandoleOutcome,
-    FarandoleParked,
-    OrderLine,
-    OrderPlaced,
-    PlaceOrder,
-    StockReceived,
-)
-from farandole.assembly import assemble
-from farandole.event import Event, Meta
-from farandole.message import DeadLetter
-
-RESTOCK = "restock/1"
-
-
-class Incoming:
-    """A message as a consumer hands it out."""
-
-    def __init__(self, topic: str, offset: int, key: bytes | None, value: bytes | None, time: int) -> None:
-        self._said = topic, offset, key, value, time
-
-    def topic(self) -> str:
-        return self._said[0]
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._said[1]
-
-    def key(self) -> bytes | None:
-        return self._said[2]
-
-    def value(self) -> bytes | None:
-        return self._said[3]
-
-    def headers(self) -> list[tuple[str, bytes]] | None:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self._said[4]
-
-
-class Desk:
-    """A service's processor with one partition, fed by hand; each `take` is a batch that is committed.
-
-    letters, outcomes, events: all there were so far; events as (topic, metadata, event)
-    """
-
-    def __init__(self, app: Any) -> None:
-        self.processor, _ = assemble(app)
-        self.codec = self.processor.codec
-        self.processor.partition_count = 1
-        self.processor.add_partition(0)
-        self.processor.restored(0)
-        self._clock = itertools.count(1_000)
-        self._offsets: dict[str, itertools.count[int]] = {}
-        self.letters: list[DeadLetter] = []
-        self.outcomes: list[FarandoleOutcome] = []
-        self.events: list[tuple[str, Meta, Event]] = []
-
-    def take(self, *messages: Incoming) -> None:
-        processor = self.processor
-        processor.process(messages)
-        processor.seal()
-        self.letters += processor.letters
-        self.events += [(topic, *self.codec.decode(value)) for topic, value, _ in processor.events]
-        kind = self.codec.type_of(FarandoleOutcome)
-        for topic, value, _, _ in processor.records:
-            if topic == processor.operations.topic and value is not None:
-                self.outcomes.append(kind.decode_row(value))
-                next(self._offsets[topic])  # it lies there itself
-        processor.commit(0)
-
-    def message(self, topic: str, key: bytes | None, value: bytes | None) -> Incoming:
-        offset = next(self._offsets.setdefault(topic, itertools.count()))
-        return Incoming(topic, offset, key, value, next(self._clock))
-
-    def received(self, quantity: int, saga: str, sku: str = "sku-1") -> Incoming:
-        value = self.codec.encode(StockReceived(sku=sku, quantity=quantity), Meta(f"t/{quantity}", saga, RESTOCK, ""))
-        return self.message("stock", sku.encode(), value)
-
-    def asked(self, letter: int, number: int, action: str = "redrive", **changes: Any) -> Incoming:
-        """An operation about the letter with this index in the queue, which is the saga's with this number."""
-        found = self.letters[letter]
-        said = {name: value.decode() for name, value in found.headers}
-        saga = said["__dlq.saga"]
-        row = self.parked().get(saga)
-        operation = FarandoleOperation(
-            action=action,
-            saga=saga,
-            first=f"{row.topic}/0/{row.offset}" if row else "",
-            number=number,
-            topic=said["__dlq.errors.topic"],
-            offset=int(said["__dlq.errors.offset"]),
-            time=int(said["__dlq.timestamp"]),
-            key=found.key,
-            value=found.value,
-            edited=False,
-            who="anna",
-            why="",
-        )
-        operation = replace(operation, **changes)
-        value = self.codec.type_of(FarandoleOperation).encode_row(operation)
-        return self.message("inventory.operations", saga.encode(), value)
-
-    def parked(self) -> dict[str, FarandoleParked]:
-        return self.processor.tables["parked"].parts[0].rows
-
-    def handled(self) -> dict[str, FarandoleHandled]:
-        return self.processor.tables["handled"].parts[0].rows
-
-    def level(self, sku: str = "sku-1") -> int:
-        row = self.processor.tables["levels"].parts[0].rows.get(sku)
-        return row.available if row else 0
-
-    def said(self) -> list[str]:
-        return [outcome.outcome for outcome in self.outcomes]
+from events import OrderLine, OrderPlaced, PlaceOrder, StockReceived
+from farandole.event import Meta
+from tests.farandole.bench_of_letters import RESTOCK, Bench
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    made = Desk(inventory.app)
+def desk() -> Iterator[Bench]:
+    made = Bench(inventory.app)
     yield made
     made.processor.rollback()
     made.processor.drop_partition(0)
@@ -155,13 +36,13 @@ def mended(monkeypatch: pytest.MonkeyPatch) -> Any:
     return deploy
 
 
-def park(desk: Desk, *quantities: int, saga: str = "d-1") -> None:
+def park(desk: Bench, *quantities: int, saga: str = "d-1") -> None:
     """Each of these deliveries is a letter of the saga."""
     desk.take(*(desk.received(quantity, saga, f"sku-{quantity}") for quantity in quantities))
     assert desk.parked()[saga].count == len(quantities)
 
 
-def test_letters_are_decided_in_order_and_the_last_one_unparks(desk: Desk, mended: list[bool]) -> None:
+def test_letters_are_decided_in_order_and_the_last_one_unparks(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1, 2, 3)
     mended.append(True)
     desk.take(desk.asked(0, 0))
@@ -173,7 +54,7 @@ def test_letters_are_decided_in_order_and_the_last_one_unparks(desk: Desk, mende
     assert desk.level() == 1 + 4
 
 
-def test_a_letter_is_decided_where_and_when_it_was_so_its_effects_have_the_ids_they_would_have_had(desk: Desk) -> None:
+def test_a_letter_is_decided_where_and_when_it_was_so_its_effects_have_the_ids_they_would_have_had(desk: Bench) -> None:
     line = OrderLine(line=1, sku="sku-1", quantity=1, price=1)
     event = OrderPlaced(
         customer="c", lines=(line,), amount=1, currency="EUR", ship_to="x", card_token="t", reserve_for=9
@@ -190,7 +71,7 @@ def test_a_letter_is_decided_where_and_when_it_was_so_its_effects_have_the_ids_t
     assert timer.due == torn.timestamp()[1] + 9_000
 
 
-def test_a_repeated_operation_is_ignored(desk: Desk, mended: list[bool]) -> None:
+def test_a_repeated_operation_is_ignored(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1, 2)
     mended.append(True)
     first, second = desk.asked(0, 0), desk.asked(1, 1)
@@ -199,7 +80,7 @@ def test_a_repeated_operation_is_ignored(desk: Desk, mended: list[bool]) -> None
     assert (desk.level("sku-1"), desk.level("sku-2")) == (1, 2)
 
 
-def test_an_operation_about_a_later_letter_is_ignored(desk: Desk, mended: list[bool]) -> None:
+def test_an_operation_about_a_later_letter_is_ignored(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1, 2)
     mended.append(True)
     desk.take(desk.asked(1, 1), desk.asked(1, 2))
@@ -208,7 +89,7 @@ def test_an_operation_about_a_later_letter_is_ignored(desk: Desk, mended: list[b
     assert desk.level("sku-2") == 0
 
 
-def test_what_fails_again_leaves_nothing_and_stays_due(desk: Desk, mended: list[bool]) -> None:
+def test_what_fails_again_leaves_nothing_and_stays_due(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1, 2)
     before = desk.parked()["d-1"]
     desk.take(desk.asked(0, 0), desk.asked(1, 1))
@@ -224,7 +105,7 @@ def test_what_fails_again_leaves_nothing_and_stays_due(desk: Desk, mended: list[
     assert desk.parked() == {}
 
 
-def test_what_comes_meanwhile_is_behind_and_keeps_the_saga_parked(desk: Desk, mended: list[bool]) -> None:
+def test_what_comes_meanwhile_is_behind_and_keeps_the_saga_parked(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1, 2)
     mended.append(True)
     desk.take(desk.asked(0, 0), desk.received(3, "d-1", "sku-3"), desk.asked(1, 1))
@@ -235,7 +116,7 @@ def test_what_comes_meanwhile_is_behind_and_keeps_the_saga_parked(desk: Desk, me
     assert desk.level("sku-3") == 3
 
 
-def test_an_operation_about_an_earlier_parking_is_ignored(desk: Desk, mended: list[bool]) -> None:
+def test_an_operation_about_an_earlier_parking_is_ignored(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1)
     late = desk.asked(0, 0)
     mended.append(True)
@@ -248,7 +129,7 @@ def test_an_operation_about_an_earlier_parking_is_ignored(desk: Desk, mended: li
     assert (desk.level("sku-1"), desk.level("sku-2")) == (1, 0)
 
 
-def test_a_discarded_letter_is_not_decided_and_the_next_one_is_due(desk: Desk, mended: list[bool]) -> None:
+def test_a_discarded_letter_is_not_decided_and_the_next_one_is_due(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1, 2)
     mended.append(True)
     desk.take(desk.asked(0, 0, "discard", value=None, why="a test order"), desk.asked(1, 1))
@@ -258,7 +139,7 @@ def test_a_discarded_letter_is_not_decided_and_the_next_one_is_due(desk: Desk, m
     assert desk.parked() == {}
 
 
-def test_other_sagas_letters_are_their_own(desk: Desk, mended: list[bool]) -> None:
+def test_other_sagas_letters_are_their_own(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1, saga="d-1")
     park(desk, 2, saga="d-2")
     mended.append(True)
@@ -266,7 +147,7 @@ def test_other_sagas_letters_are_their_own(desk: Desk, mended: list[bool]) -> No
     assert set(desk.parked()) == {"d-1"}
 
 
-def test_an_edited_letter_of_another_saga_fails(desk: Desk, mended: list[bool]) -> None:
+def test_an_edited_letter_of_another_saga_fails(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1)
     mended.append(True)
     meta, event = desk.codec.decode(desk.letters[0].value)
@@ -276,7 +157,7 @@ def test_an_edited_letter_of_another_saga_fails(desk: Desk, mended: list[bool]) 
     assert desk.outcomes[0].reason == "bad-saga"
 
 
-def test_a_letter_without_a_saga_is_dealt_with_once(desk: Desk) -> None:
+def test_a_letter_without_a_saga_is_dealt_with_once(desk: Bench) -> None:
     desk.take(desk.message("stock", b"sku-1", b"nobody can read this"))
     value = desk.codec.encode(StockReceived(sku="sku-1", quantity=5), Meta("t/1", "d-1", RESTOCK, ""))
     assert desk.parked() == {}
@@ -290,7 +171,7 @@ def test_a_letter_without_a_saga_is_dealt_with_once(desk: Desk) -> None:
     assert desk.handled()["stock/0"].outcome == "redriven"
 
 
-def test_a_letter_without_a_saga_does_not_overtake_those_of_a_parked_one(desk: Desk, mended: list[bool]) -> None:
+def test_a_letter_without_a_saga_does_not_overtake_those_of_a_parked_one(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1)
     mended.append(True)
     desk.take(desk.message("stock", b"sku-1", b"nobody can read this"))
@@ -300,7 +181,7 @@ def test_a_letter_without_a_saga_does_not_overtake_those_of_a_parked_one(desk: D
     assert desk.level() == 0
 
 
-def test_nonsense_among_the_operations_is_a_dead_letter_and_harms_nobody(desk: Desk, mended: list[bool]) -> None:
+def test_nonsense_among_the_operations_is_a_dead_letter_and_harms_nobody(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1)
     mended.append(True)
     good = desk.asked(0, 0)
@@ -313,7 +194,7 @@ def test_nonsense_among_the_operations_is_a_dead_letter_and_harms_nobody(desk: D
     assert desk.said() == ["failed-again", "ignored", "redriven"]
 
 
-def test_an_operation_that_does_not_commit_is_undone(desk: Desk, mended: list[bool]) -> None:
+def test_an_operation_that_does_not_commit_is_undone(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1)
     before = desk.parked()["d-1"]
     mended.append(True)
@@ -326,7 +207,7 @@ def test_an_operation_that_does_not_commit_is_undone(desk: Desk, mended: list[bo
     assert desk.level() == 1
 
 
-def test_the_positions_that_are_committed_are_those_of_the_operations(desk: Desk, mended: list[bool]) -> None:
+def test_the_positions_that_are_committed_are_those_of_the_operations(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1)
     asked = desk.asked(0, 0)
     desk.processor.process([asked])
@@ -334,7 +215,7 @@ def test_the_positions_that_are_committed_are_those_of_the_operations(desk: Desk
     desk.processor.rollback()
 
 
-def test_what_the_broker_refuses_of_a_redriven_letter_fails_again(desk: Desk, mended: list[bool]) -> None:
+def test_what_the_broker_refuses_of_a_redriven_letter_fails_again(desk: Bench, mended: list[bool]) -> None:
     park(desk, 1)
     mended.append(True)
     asked = desk.asked(0, 0)
@@ -345,7 +226,7 @@ def test_what_the_broker_refuses_of_a_redriven_letter_fails_again(desk: Desk, me
 
 def test_a_command_is_looked_at_as_when_it_came() -> None:
     """Whoever may edit could otherwise begin a saga on a partition where it never meets its answers."""
-    desk = Desk(order.app)
+    desk = Bench(order.app)
     desk.processor.partition_count = 6
     value = desk.codec.encode(
         PlaceOrder(
