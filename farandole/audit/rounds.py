@@ -164,6 +164,7 @@ class _Audit:
         return ends
 
     def _judge(self) -> Judgement:
+        self.fold.settle()
         now = time.time_ns() // 1_000_000
         history = History(self.source.starts, horizon(self.topics.topics, self.source.starts, self.first.times, now))
         judgement = judge(self.fold, Terms(self.options.settled, self.options.open_for, now), history)
@@ -203,6 +204,14 @@ class _Audit:
             notes.append(
                 f"{fold.counts['wrong_keys']} records of clients lie under a wrong key: services put them aside"
             )
+        if discarded := fold.services.discarded:
+            first = discarded[0]
+            whose = f"of {first.saga} " if first.saga else ""
+            notes.append(
+                f"operators have discarded {len(discarded)} dead letters: {first.service}'s {first.source} {whose}"
+                f"({first.who}: {first.why}){' and others' if len(discarded) > 1 else ''}; "
+                "what would have come of them never comes"
+            )
         if fold.unchecked:
             unknown = ", ".join(sorted(fold.unchecked))
             notes.append(f"no audit knows the flows {unknown}: ids and causes alone were checked")
@@ -219,6 +228,8 @@ class _Audit:
             waiting=judgement.waiting,
             timers=fold.services.timers,
             letters=fold.services.letter_counts,
+            operations=fold.services.outcomes,
+            discarded=fold.services.discarded,
             undecodable=fold.bad,
             undecodable_count=fold.counts["undecodable"],
             unchecked_flows=dict(fold.unchecked),
