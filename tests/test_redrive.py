@@ -88,6 +88,9 @@ class Shop:
         self.waiting()
         return len(self.book.done)
 
+    def until_redriven(self, letters: int) -> None:
+        until(lambda: self.redriven() >= letters, "nothing was redriven")
+
 
 def saga(number: int) -> str:
     return order_id("anna", str(number))
@@ -200,8 +203,7 @@ def redrive_in_three_attempts(running: Shop, letters: int) -> None:
     rate = str(max(20, letters // 5))
     for attempt in (1, 2):
         command = dead_letters(system, "redrive", "--all", "--rate", rate)
-        enough = letters * attempt // 4
-        until(lambda enough=enough: running.redriven() >= enough, "nothing was redriven")
+        running.until_redriven(letters * attempt // 4)
         if attempt == 2:
             system.kill("payment")
         command.kill()
