@@ -39,9 +39,8 @@ class Operator:
         for sequence in self._outstanding():
             letters = len(sequence.letters)
             wanted = letters - self._run.choose(letters + 1, "how many letters a killed command did not ask for")
-            times = 1 + self._run.choose(2, "whether a command is repeated at once")
-            for _ in range(times):
-                for number in range(wanted):
+            for number in range(wanted):
+                for _ in range(1 + self._run.choose(2, "whether an operation is written twice")):
                     self._ask(REDRIVE, sequence, number)
 
     def finish(self) -> bool:

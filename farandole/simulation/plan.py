@@ -46,7 +46,7 @@ WHEN_ASKED: Final = (
     "how many messages fewer",
     "whether the batch ends here",
     "how many letters a killed command did not ask for",
-    "whether a command is repeated at once",
+    "whether an operation is written twice",
     "whether it happened all the same (unknown)",
     "whether it happened all the same (fail)",
     "partition of a record without a key",

@@ -115,7 +115,8 @@ def step_until_done(rig: Rig, letters: int) -> None:
 
     def done() -> bool:
         rows = rig.live_rows("parked").values()
-        return EACH * (SAGAS - len(rows)) + sum(row.done for row in rows) >= letters
+        dealt_with: int = EACH * (SAGAS - len(rows)) + sum(row.done for row in rows)
+        return dealt_with >= letters
 
     end = time.monotonic() + PATIENCE
     while not done():
