@@ -371,3 +371,16 @@ def test_a_rate_is_kept(bench: Bench, mended: list[bool], wire: type[Wire]) -> N
     assert made._allowed(time.monotonic() - 1.0) == 11
     made._sent = 11
     assert made._allowed(time.monotonic() - 1.0) == 0
+
+
+def test_letters_that_were_written_before_letters_named_their_saga_belong_to_it_all_the_same(
+    bench: Bench, mended: list[bool], wire: type[Wire]
+) -> None:
+    park(bench, 1, 2)
+    bench.take(bench.message("order", b"o-1", placed(bench)[:-1]))
+    bench.log = [
+        each._replace(headers=[header for header in each.headers if header[0] != "__dlq.saga"]) for each in bench.log
+    ]
+    assert [letter.saga for letters in Desk(bench).book.letters.values() for letter in letters] == ["d-1", "d-1", "o-1"]
+    mended.append(True)
+    assert ask(bench, choice=Choice(sagas=("d-1",))).counts == {"redriven": 2}
