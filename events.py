@@ -131,6 +131,17 @@ class FarandoleCall(Row, frozen=True, gc=False):
     __sensitive__ = frozenset({"body"})
 
 
+class FarandoleHandled(Row, frozen=True, gc=False):
+    """A dead letter that parks no saga, and that an operator has dealt with.
+
+    outcome: `redriven` or `discarded`.
+    at: Record time of the operation, milliseconds since 1970.
+    """
+
+    outcome: str
+    at: int
+
+
 class FarandoleJournal(Row, frozen=True, gc=False):
     """What one transaction of a service did to one partition, in the order in which it did it: enough to replay it.
 
@@ -147,15 +158,88 @@ class FarandoleJournal(Row, frozen=True, gc=False):
     evicted: tuple[str, ...] = ()
 
 
+class FarandoleOperation(Row, frozen=True, gc=False):
+    """What an operator asks of a service: that a dead letter be decided again, or left alone for good. Carries all
+    that the decision rests on, so that it can be replayed.
+
+    action: `redrive` or `discard`.
+    saga: The saga that is parked, or empty: the letter parks none.
+    first: Source of the letter that parked the saga, `topic/partition/offset`; empty without a saga. A saga may be
+        parked more than once.
+    number: Of the letter, among those of the saga since it was parked; 0 is the first one.
+    topic: Source topic of the letter, without the namespace of the installation; its partition is this record's
+        own.
+    offset: Its offset there.
+    time: Its record time there, milliseconds since 1970.
+    edited: Whether the bytes are others than those that came.
+    who: Who asks.
+    why: Why; may be empty for a redrive.
+    key: Its key.
+    value: Its bytes, edited or not; null for a discard, and for a record without a value.
+    """
+
+    action: str
+    saga: str
+    first: str
+    number: int
+    topic: str
+    offset: int
+    time: int
+    edited: bool
+    who: str
+    why: str
+    key: bytes | None = None
+    value: bytes | None = None
+
+    __sensitive__ = frozenset({"value"})
+
+
+class FarandoleOutcome(Row, frozen=True, gc=False):
+    """What has become of an operation, written by the service in the transaction that carried it out.
+
+    operation: Offset of the operation, in this record's own topic and partition.
+    action: As the operation has it.
+    saga: As the operation has it.
+    number: As the operation has it.
+    topic: As the operation has it.
+    offset: As the operation has it.
+    outcome: `redriven`, `failed-again`, `discarded`, or `ignored`: the letter was not the one that is due, and
+        nothing was done.
+    reason: Reason class, if it failed again; empty otherwise.
+    error: What was wrong, or why it was ignored; shortened.
+    left: Letters of the saga that still wait; 0: it is not parked any more.
+    edited: As the operation has it.
+    who: As the operation has it.
+    why: As the operation has it.
+    """
+
+    operation: int
+    action: str
+    saga: str
+    number: int
+    topic: str
+    offset: int
+    outcome: str
+    reason: str
+    error: str
+    left: int
+    edited: bool
+    who: str
+    why: str
+
+
 class FarandoleParked(Row, frozen=True, gc=False):
     """A saga that one service has stopped handling: its messages wait in the dead letter queue, in order.
 
-    count: Messages in the queue, the first one included.
-    reason: Reason class of the first one.
-    error: What was wrong with the first one, shortened.
+    count: Messages that have come to the queue since the saga was parked, the first one included.
+    reason: Reason class of the one that was decided last and failed.
+    error: What was wrong with it, shortened.
     topic: Source topic of the first one, without the namespace.
     offset: Its offset there.
     since: Its record time, milliseconds since 1970.
+    done: How many of them an operator has had redriven or discarded: the number of the one that is due.
+    tries: How often the one that is due was redriven and failed again.
+    updated: Record time of the last operation on the saga, milliseconds since 1970; 0: there was none.
     """
 
     count: int
@@ -164,6 +248,9 @@ class FarandoleParked(Row, frozen=True, gc=False):
     topic: str
     offset: int
     since: int
+    done: int = 0
+    tries: int = 0
+    updated: int = 0
 
 
 class FarandoleTimer(Row, frozen=True, gc=False):

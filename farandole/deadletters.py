@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from operator import methodcaller
 
+import msgspec
+
 from events import FarandoleParked
 from farandole.message import DeadLetter, Message, Undecidable, Unfetched, UnknownType, Unreadable
 from farandole.table import Partitioned, UndoLog
@@ -69,9 +71,11 @@ def record(
     reason: str,
     error: Exception | None,
     with_value: bool = True,
+    saga: str | None = None,
 ) -> DeadLetter:
     """The dead letter: same key, value, headers and partition as the message, its origin and the reason in headers.
 
+    saga:       the one that is parked behind it; None: it parks none
     with_value: False where not even the letter is taken; then the source's offset is all that leads to the bytes.
     """
     theirs = _headers_of(message)
@@ -84,6 +88,7 @@ def record(
         ("__dlq.errors.message", describe(error).encode()),
         ("__dlq.reason", reason.encode()),
         ("__dlq.timestamp", b"%d" % message.timestamp()[1]),
+        ("__dlq.saga", (saga or "").encode()),
     ]
     value, key = message.value(), message.key()
     size = len(value or b"") + len(key or b"") + sum(len(name) + len(said or b"") + 20 for name, said in theirs)
@@ -130,12 +135,20 @@ class ParkedSagas:
             explained = describe(error) if len(self.table.rows) < EXPLAINED else ""
             row = FarandoleParked(count=1, reason=reason, error=explained, topic=topic, offset=offset, since=since)
         else:
-            row = FarandoleParked(
-                count=row.count + 1,
-                reason=row.reason,
-                error=row.error,
-                topic=row.topic,
-                offset=row.offset,
-                since=row.since,
-            )
+            row = msgspec.structs.replace(row, count=row.count + 1)
         self.table.put(saga, row)
+
+    def go_on(self, saga: str, at: int) -> None:
+        """The letter that is due is dealt with, `at` (ms): the next one is due, or the saga is not parked any more."""
+        row = self.table.rows[saga]
+        if row.done + 1 >= row.count:
+            self.table.remove(saga)
+        else:
+            self.table.put(saga, msgspec.structs.replace(row, done=row.done + 1, tries=0, updated=at))
+
+    def failed_again(self, saga: str, reason: str, error: str, at: int) -> None:
+        """The letter that is due stays due. A row that keeps no explanation gets none."""
+        row = self.table.rows[saga]
+        error = error if row.error or len(self.table.rows) < EXPLAINED else ""
+        changed = msgspec.structs.replace(row, reason=reason, error=error, tries=row.tries + 1, updated=at)
+        self.table.put(saga, changed)

@@ -9,6 +9,9 @@ MAX_RECORD = 1_000_000 - 2_000
 1,000,000.
 """
 
+MAX_SAGA = 500
+"""Characters of the name of a saga that a client begins: it is a key of tables, and copied into every effect."""
+
 
 class Message(Protocol):
     """What is read of a `confluent_kafka.Message`. Timestamps are (type, milliseconds since 1970)."""

@@ -30,6 +30,7 @@ from farandole.flow import Decision
 from farandole.journal import Journal
 from farandole.message import (
     MAX_RECORD,
+    MAX_SAGA,
     BadSaga,
     DeadLetter,
     Message,
@@ -39,6 +40,7 @@ from farandole.message import (
     WrongKey,
     WrongPartition,
 )
+from farandole.operations import Failure, Operations, Redriven, refused
 from farandole.partitioner import partition_of
 from farandole.table import Changes, Part, Partitioned, UndoLog, changes, undo
 
@@ -59,9 +61,6 @@ class _Out(NamedTuple):
 
 # The length prefix of an Avro string, by length. Ids are shorter than a topic name (249) and two numbers.
 _LENGTH = [bytes([n << 1]) if n < 64 else bytes([n << 1 & 127 | 128, n >> 6]) for n in range(512)]
-
-MAX_SAGA = 500
-"""Characters of the name of a saga that a client begins: it is a key of tables, and copied into every effect."""
 
 
 class Processor:
@@ -104,7 +103,11 @@ class Processor:
         self.timers = timers.Timers(log)
         self.calls = calls.Calls(log)
         self.timed = any(decision.timers for _, _, decision in bindings)
-        engines: list[Partitioned[Any]] = [self.parked.table]
+        self._routes: dict[str, dict[bytes, _Route | None]] = {}
+        self._build_routes(bindings)
+        self.operations = Operations(service, namespace, codec, self.parked, self._routes)
+        self._routes[self.operations.topic] = dict.fromkeys(self.operations.prefixes)
+        engines: list[Partitioned[Any]] = [self.parked.table, self.operations.handled]
         engines += [self.timers.table] if self.timed else []
         engines += [self.calls.table] if any(decision.calls for _, _, decision in bindings) else []
         self.tables: dict[str, Partitioned[Any]] = {table.name: table for table in (*tables, *engines)}
@@ -120,8 +123,6 @@ class Processor:
         self._journal_topic = f"{namespace}{service}.journal"
         self._dlq = f"{namespace}{service}.dlq"
         self._outs: dict[type[Event], _Out] = {}
-        self._routes: dict[str, dict[bytes, _Route | None]] = {}
-        self._build_routes(bindings)
         self.partitions: set[int] = set()
         self.partition_count = 0
         self._condemned: dict[tuple[str, int, int], int] = {}
@@ -206,6 +207,12 @@ class Processor:
 
     def process(self, messages: Iterable[Message]) -> None:
         """Decide messages in the given order. Effects gather in `events`, `records` and `letters`."""
+        self._decide(messages, None)
+
+    def _decide(self, messages: Iterable[Message], again: list[Failure] | None) -> None:
+        """again: what failed is noted here and leaves no trace, nor does what was taken: it is one message, redriven.
+        None: it is taken from its topic, and what fails is parked.
+        """
         routes: dict[bytes, _Route | None] = {}
         topic, partition, first, last = "", -1, -1, -1
         source = ""
@@ -214,14 +221,14 @@ class Processor:
         by = f".{self.service}."
         by_first = f"{by}0"
         parked: dict[str, Any] = {}
-        condemned = self._condemned
+        condemned, operations = self._condemned, self.operations.topic
         external = self._external if self.partition_count else None
         for message in messages:
             if message.topic() != topic or message.partition() != partition:
                 self._took(topic, partition, first, last)
                 topic, partition, first = message.topic(), message.partition(), message.offset()
                 routes = self._enter(topic, partition)
-                parked = self.parked.table.rows
+                parked = self.parked.table.rows if again is None else {}
                 source = f"{topic[len(self.namespace) :]}/{partition}/"
             last = message.offset()
             mark, published = len(log), len(self.events)
@@ -230,6 +237,8 @@ class Processor:
                 value = message.value()
                 route = routes[value[:5]]  # type: ignore[index]  # a tombstone is a TypeError, handled below
                 if route is None:
+                    if topic == operations:
+                        self._carry_out_operation(message)
                     continue
                 cause, context, flow, event = route.decode(value)  # type: ignore[arg-type]
                 found = route.decisions.get(flow)
@@ -266,8 +275,12 @@ class Processor:
             except Exception as error:
                 undo(log, mark)
                 del self.events[published:]
-                self._park(message, saga, error)
-        self._took(topic, partition, first, last)
+                if again is None:
+                    self._park(message, saga, error)
+                else:
+                    again.append(Failure(self._named(message, saga, error), saga is not None))
+        if again is None:
+            self._took(topic, partition, first, last)
 
     def _enter(self, topic: str, partition: int) -> dict[bytes, _Route | None]:
         for table in self.tables.values():
@@ -314,17 +327,38 @@ class Processor:
     def _park(self, message: Message, saga: str | None, error: Exception | None) -> None:
         """Into the dead letter queue; error None: the saga is parked already and this follows."""
         source = message.topic()[len(self.namespace) :]
-        if saga is None and isinstance(error, (KeyError, TypeError)):  # the look at its first five bytes
-            error = deadletters.of_no_known_type(message)
+        error = None if error is None else self._named(message, saga, error)
         reason = deadletters.reason_of(error, decided=saga is not None)
         if saga is None and not isinstance(error, (WrongKey, WrongPartition, BadSaga)):
             saga = self._saga_of(message)
         strikes = self._condemned.get((message.topic(), message.partition(), message.offset()), 0)
-        letter = deadletters.record(self._dlq, self.group, message, source, reason, error, with_value=strikes < 2)
+        letter = deadletters.record(
+            self._dlq, self.group, message, source, reason, error, with_value=strikes < 2, saga=saga
+        )
         self.letters.append(letter)
         self.dead.append((reason, source, saga, error))
         if saga is not None:
             self.parked.add(saga, reason, error, source, message.offset(), message.timestamp()[1])
+
+    def _named(self, message: Message, saga: str | None, error: Exception) -> Exception:
+        """The error in words, where it is only that of the look at the message's first five bytes."""
+        if saga is None and isinstance(error, (KeyError, TypeError)):
+            return deadletters.of_no_known_type(message)
+        return error
+
+    def _carry_out_operation(self, message: Message) -> None:
+        """What an operator asks about a dead letter."""
+        if (message.topic(), message.partition(), message.offset()) in self._condemned:
+            outcome = self.operations.carry_out(message, lambda letter: refused())
+        else:
+            outcome = self.operations.carry_out(message, self._decide_again)
+        if outcome is not None:
+            self.records.append(outcome)
+
+    def _decide_again(self, letter: Redriven) -> Failure | None:
+        failed: list[Failure] = []
+        self._decide([letter], failed)
+        return failed[0] if failed else None
 
     def _check_beginning(self, message: Message, saga: str) -> None:
         """Clients choose their sagas' names, and their partitioner; a saga that begins on a wrong partition never

@@ -35,6 +35,12 @@ COMPATIBILITY: Final = "FULL_TRANSITIVE"
 _JSON: Final = "application/vnd.schemaregistry.v1+json"
 
 
+def configured(namespace: str | None = None) -> SchemaRegistry | None:
+    """The registry that is set, or None: ids are those of schemas/ids.json."""
+    url = config.schema_registry_url()
+    return None if url is None else SchemaRegistry(url, namespace)
+
+
 class SchemaRegistry:
     """url: base address, with `user:password@` if need be; namespace: of all topics, FARANDOLE_NAMESPACE if None."""
 

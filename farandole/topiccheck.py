@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from farandole.flow import Decision, Flow
 
 COMMANDS = ".commands"
+FOR_EVER = (".dlq", ".operations")
+"""Topics of a service that are kept for ever: what waits in the one, what became of it is in the other."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class ServiceMap:
     def own_topics(self) -> dict[str, str]:
         """Topics that the engine needs for this service → what for."""
         name = self.service
-        topics = {f"{name}.journal": "its journal", f"{name}.dlq": "its dead letter queue"}
+        topics = {
+            f"{name}.journal": "its journal",
+            f"{name}.dlq": "its dead letter queue",
+            f"{name}.operations": "what operators ask of it",
+        }
         if self.calls:
             topics[f"{name}.calls"] = "the answers of its outside calls"
         if self.timers:
@@ -55,8 +61,8 @@ class ServiceMap:
     @property
     def changelogs(self) -> dict[str, str]:
         """Changelog → table, the engine's own tables included."""
-        tables = {*self.tables, "parked", *(["calls"] if self.calls else []), *(["timers"] if self.timers else [])}
-        return {f"{self.service}-{table}-changelog": table for table in sorted(tables)}
+        own = ["parked", "handled", *(["calls"] if self.calls else []), *(["timers"] if self.timers else [])]
+        return {f"{self.service}-{table}-changelog": table for table in sorted({*self.tables, *own})}
 
 
 def service_maps(flows: Mapping[str, Flow], schemas: Schemas) -> list[ServiceMap]:
@@ -205,12 +211,13 @@ def _check_own_topics(topics: Topics, service: ServiceMap) -> Iterator[Problem]:
     for name, purpose in service.own_topics.items():
         topic = topics.topics.get(name)
         if topic is None:
-            yield _missing(topics, service, name, purpose, "forever" if name.endswith(".dlq") else "30 days")
+            yield _missing(topics, service, name, purpose, "forever" if name.endswith(FOR_EVER) else "30 days")
         else:
             yield from _check_owner(topics, service, topic)
-            if name.endswith(".dlq") and topic.retention != "forever":
+            if name.endswith(FOR_EVER) and topic.retention != "forever":
                 mend = "retention: forever; a parked message may wait long for whoever mends it"
-                yield Problem(f"{name}: dead letters are not thrown away", topics.where(topic.line), mend)
+                what = "dead letters are" if name.endswith(".dlq") else "what became of dead letters is"
+                yield Problem(f"{name}: {what} not thrown away", topics.where(topic.line), mend)
 
 
 def _check_changelogs(topics: Topics, service: ServiceMap) -> Iterator[Problem]:

@@ -16,8 +16,9 @@
       inventory-levels-changelog: {owner: inventory, partitions: 6, replicas: 3, retention: compact}
 
 What the engine needs is declared like everything else, so that whoever looks after the cluster sees all of it: a
-service's journal and dead letter queue (`<service>.journal`, `<service>.dlq`), the answers of its outside calls and
-its timers (`<service>.calls`, `<service>.timers`), the changelogs of its tables (`<service>-<table>-changelog`).
+service's journal and dead letter queue (`<service>.journal`, `<service>.dlq`), what operators ask about its dead
+letters (`<service>.operations`), the answers of its outside calls and its timers (`<service>.calls`,
+`<service>.timers`), the changelogs of its tables (`<service>-<table>-changelog`).
 YAML's anchors and merge keys (`<<: *common`) may be used.
 
 `configs` are Kafka's topic configs by their own names. `cleanup.policy`, `retention.ms` and `retention.bytes` follow
@@ -108,7 +109,7 @@ class Topic:
     @property
     def is_keyed(self) -> bool:
         """Whether the number of partitions says where things are."""
-        return self.key is not None or self.name.endswith(("-changelog", ".journal", ".dlq"))
+        return self.key is not None or self.name.endswith(("-changelog", ".journal", ".dlq", ".operations"))
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ class Stock:
                 name = (delivery.sku, delivery.saga)
                 if name not in known:  # the same delivery again changes nothing
                     known.add(name)
-                    skus[delivery.sku].received += delivery.quantity
+                    edited = services.edited.get((owner, delivery.where))
+                    skus[delivery.sku].received += edited.quantity if edited else delivery.quantity
         for (sku, _), row in self._levels.items():
             available, held, sold = skus[sku].table or (0, 0, 0)
             skus[sku].table = (available + row.available, held + row.held, sold + row.sold)

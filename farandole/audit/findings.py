@@ -31,6 +31,8 @@ CHECKS: Final = {
     # services
     "taken-twice": "The service's journal says that it took the same record in two transactions.",
     "letter-twice": "One record lies in a dead letter queue twice: it would be redriven twice.",
+    "letter-done-twice": "A dead letter was redriven or discarded twice: what it causes may have happened twice.",
+    "letters-out-of-order": "A saga's dead letters were dealt with in another order than the one in which they came.",
     "parked-without-letter": "A saga is parked, but the record that parked it is not in the dead letter queue: lost.",
     # how orders begin and end
     "unanswered": "An order was asked for and neither accepted nor refused, and it is not parked: the request is lost.",

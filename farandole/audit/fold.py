@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from events import FarandoleJournal, StockLevel
+from events import FarandoleJournal, FarandoleOperation, FarandoleOutcome, StockLevel
 from farandole.audit.books import Ledger, Stock
 from farandole.audit.chain import Chain, Link, Offsets, Witness, origin_of, place_name
 from farandole.audit.findings import Findings
 from farandole.audit.flows import Books, FlowAudit, Saga, flow_audits
 from farandole.audit.records import LogRecord, Where
-from farandole.audit.services import Services
+from farandole.audit.services import REDRIVEN, Services
 from farandole.codec import Codec, Decoder
 from farandole.errors import CodecError
 from farandole.partitioner import partition_of
@@ -63,6 +63,11 @@ class Fold:
         self.unchecked: Counter[str] = Counter()
         self.bad: list[Bad] = []
         self.counts = Counter[str]()
+        self._edited: dict[tuple[str, int, int], LogRecord] = {}
+        """Service, partition and offset of an operation → the letter as it was edited, at its old place."""
+        self._redriven: list[tuple[str, LogRecord]] = []
+        self._nobodys: set[Where] = set()
+        """Places of records that happened to nobody, because they cannot be read or lie under a wrong key."""
         self._codec = codec
         self._audits: dict[bytes, tuple[str, FlowAudit | None]] = {}
         self._homes: dict[tuple[str, int], int] = {}
@@ -80,6 +85,8 @@ class Fold:
             return self._event
         if topic.name == f"{owner}.journal":
             return lambda record: self._journal(owner, record)
+        if topic.name == f"{owner}.operations":
+            return lambda record: self._operation(owner, record)
         if topic.name == f"{owner}.dlq":
             return lambda record: self._letter(owner, record)
         if topic.name.endswith("-changelog"):
@@ -160,6 +167,7 @@ class Fold:
         if record.key != key.encode():
             if not caused:
                 self.counts["wrong_keys"] += 1
+                self._nobodys.add(record.where)
                 return True
             what = f"key {_text(record.key)}, but its content says {key!r}"
             self.findings.add("wrong-key", what, where=record.where, saga=event.saga)
@@ -186,6 +194,7 @@ class Fold:
         self.counts["undecodable"] += 1
         if len(self.bad) < BAD_KEPT:
             self.bad.append(Bad(record.where, why, unknown))
+            self._nobodys.add(record.where)
 
     # ---- what services keep
 
@@ -223,6 +232,36 @@ class Fold:
         if found is not None:
             place = (record.topic, record.partition)
             self.chain.read(place_name(place), self.chain.at(place), record.offset, found[0])
+
+    def _operation(self, service: str, record: LogRecord) -> None:
+        """What an operator asked, or what became of it. What is neither is a dead letter, and counted there."""
+        try:
+            row = self._codec.decoder_for(record.value).decode(record.value or b"")
+        except CodecError:
+            return
+        if isinstance(row, FarandoleOutcome):
+            self.services.outcome(service, record, row)
+            edited = self._edited.pop((service, record.partition, row.operation), None)
+            if edited is not None and row.outcome == REDRIVEN:
+                self._redriven.append((service, edited))
+        elif isinstance(row, FarandoleOperation) and row.edited and row.topic in self._event_topics:
+            letter = LogRecord(row.topic, record.partition, row.offset, row.time, row.key, row.value)
+            self._edited[service, record.partition, record.offset] = letter
+
+    def settle(self) -> None:
+        """Up to a point everything was read: what was edited and redriven counts in place of what came. Where nobody
+        could read that, or it lay under a wrong key, it has not been counted at all.
+        """
+        for service, letter in self._redriven:
+            if letter.where in self._nobodys:
+                self._nobodys.discard(letter.where)
+                self._event(letter)
+            try:
+                event = self._codec.decode(letter.value)[1]
+            except CodecError:
+                continue  # a service has read what this version of the project cannot
+            self.services.edited[service, letter.where] = event
+        self._redriven.clear()
 
     # ---- the second reading
 

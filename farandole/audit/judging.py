@@ -69,6 +69,7 @@ def judge(fold: Fold, terms: Terms, history: History) -> Judgement:
         open_for=round(terms.open_for * 1000),
         horizon=history.horizon,
         parked=_by_saga(parked),
+        discarded={each.saga for each in fold.services.discarded if each.saga},
         waiting=_by_saga(waiting),
         skus=skus,
         findings=findings,
@@ -169,11 +170,13 @@ class Persistence:
 
 
 def compare_gateway(gateway: Gateway, fold: Fold, moment: Moment, findings: Findings) -> None:
-    """What is parked is under way for as long as it is. Where records are gone, an unknown order may just be older."""
+    """What is parked is under way for as long as it is, and what an operator stopped for ever. Where records are gone,
+    an unknown order may just be older.
+    """
     charges: dict[str, Charge] = {}
     for name, saga in fold.sagas.items():
         audit = fold.flows.get(saga.flow.rpartition("/")[0])
-        charge = audit.charge(saga, moment.settled and name not in moment.parked) if audit else None
+        charge = audit.charge(saga, moment.settled and not moment.is_held(name)) if audit else None
         if charge is not None:
             charges[name] = charge
     gateway.compare(charges, not moment.horizon, findings)

@@ -56,6 +56,15 @@ _SETTINGS: Final = {
 _TRANSIENT: Final = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """The client goes on by itself; if it cannot, patience ends."""
 
+_MOVING: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+)
+"""A partition that was just made, or whose leader just moved: a new client is told where it is in a moment."""
+
 _GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 _DENIED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
@@ -142,10 +151,15 @@ class Reader:
         return found
 
     def _ask(self, question: Callable[[], Any]) -> Any:
-        try:
-            return question()
-        except KafkaException as error:
-            raise self.failure(error.args[0]) from error
+        until = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or time.monotonic() > until:
+                    raise self.failure(error.args[0]) from error
+            time.sleep(0.1)
+            self._admin = AdminClient({**self._config}, logger=log)  # the old one keeps the old leader's epoch
 
     def failure(self, error: KafkaError, topic: str = "") -> AuditError:
         where = topic or str(self._config.get("bootstrap.servers"))

@@ -13,7 +13,7 @@ from farandole.audit.books import Account, AccountFigures, SkuFigures
 from farandole.audit.findings import Finding
 from farandole.audit.flows import OrderFigures
 from farandole.audit.fold import Bad
-from farandole.audit.services import Parked, Waiting
+from farandole.audit.services import Discarded, Parked, Waiting
 
 LISTED: Final = 100
 """Entries of each list that to_dict() shows; the number of all is beside it."""
@@ -62,6 +62,8 @@ class Report:
     stock_compared: bool = True
     settled: bool = False
     gateway_operations: int | None = None
+    operations: Counter[tuple[str, str]] = field(default_factory=Counter)
+    discarded: list[Discarded] = field(default_factory=list)
     two_endings: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,6 +127,8 @@ class Report:
             "parked_sagas": [each.to_dict() for each in self.parked[:LISTED]],
             "parked_by_service": self.parked_by_service,
             "dead_letters": _by_service(self.letters),
+            "operations": _by_service(self.operations),
+            "discarded": [each.to_dict() for each in self.discarded[:LISTED]],
             "waiting_calls": len(self.waiting),
             "waiting": [each.to_dict() for each in self.waiting[:LISTED]],
             "timers": dict(sorted(self.timers.items())),

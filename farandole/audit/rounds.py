@@ -25,7 +25,7 @@ from farandole.audit.report import Reading, Report
 from farandole.codec import Codec
 from farandole.config import ClientConfig
 from farandole.errors import AuditError, FarandoleError
-from farandole.registry import SchemaRegistry
+from farandole.registry import configured
 from farandole.topics import Topic, Topics
 
 OPEN_FOR: Final = 3_600.0
@@ -96,7 +96,7 @@ def run(
         namespace = settings.namespace() if namespace is None else namespace
         root = settings.project_root() if root is None else Path(root)
         topics = Topics.load(root / "topics.yaml")
-        codec = Codec.load(root / "schemas", events, _registry(namespace))
+        codec = Codec.load(root / "schemas", events, configured(namespace))
         asked = Gateway(gateway) if gateway else None
         settings.check_broker(config)
         if asked:
@@ -164,6 +164,7 @@ class _Audit:
         return ends
 
     def _judge(self) -> Judgement:
+        self.fold.settle()
         now = time.time_ns() // 1_000_000
         history = History(self.source.starts, horizon(self.topics.topics, self.source.starts, self.first.times, now))
         judgement = judge(self.fold, Terms(self.options.settled, self.options.open_for, now), history)
@@ -203,6 +204,14 @@ class _Audit:
             notes.append(
                 f"{fold.counts['wrong_keys']} records of clients lie under a wrong key: services put them aside"
             )
+        if discarded := fold.services.discarded:
+            first = discarded[0]
+            whose = f"of {first.saga} " if first.saga else ""
+            notes.append(
+                f"operators have discarded {len(discarded)} dead letters: {first.service}'s {first.source} {whose}"
+                f"({first.who}: {first.why}){' and others' if len(discarded) > 1 else ''}; "
+                "what would have come of them never comes"
+            )
         if fold.unchecked:
             unknown = ", ".join(sorted(fold.unchecked))
             notes.append(f"no audit knows the flows {unknown}: ids and causes alone were checked")
@@ -219,6 +228,8 @@ class _Audit:
             waiting=judgement.waiting,
             timers=fold.services.timers,
             letters=fold.services.letter_counts,
+            operations=fold.services.outcomes,
+            discarded=fold.services.discarded,
             undecodable=fold.bad,
             undecodable_count=fold.counts["undecodable"],
             unchecked_flows=dict(fold.unchecked),
@@ -266,11 +277,3 @@ def horizon(
                 bounds.append(now - int(days) * DAY_MS)
             latest = max(latest, min(bounds))
     return latest
-
-
-def _registry(namespace: str) -> SchemaRegistry | None:
-    """The schema registry that is set, or None: ids are those of schemas/ids.json."""
-    url = settings.schema_registry_url()
-    if url is None:
-        return None
-    return SchemaRegistry(url, namespace)

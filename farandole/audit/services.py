@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from events import FarandoleCall, FarandoleJournal, FarandoleParked, FarandoleTimer
+from events import FarandoleCall, FarandoleJournal, FarandoleOutcome, FarandoleParked, FarandoleTimer
 from farandole.audit.findings import Findings
 from farandole.audit.records import LogRecord, Where
 
@@ -19,7 +19,12 @@ BEHIND: Final = "behind"
 """Reason of a dead letter that merely follows an earlier one of its saga."""
 
 REDRIVABLE: Final = frozenset({"decision-failed", "output-too-large", BEHIND})
-"""Reasons that park the saga; once it is not parked any more, its letters have been delivered again."""
+"""Reasons that park the saga; once it is not parked any more, its letters have been delivered again, unless an outcome
+says that they were discarded."""
+
+REDRIVEN: Final = "redriven"
+DISCARDED: Final = "discarded"
+"""Outcomes of operations by which a letter is dealt with."""
 
 LETTERS: Final = 1_000_000
 """Dead letters that are kept by place; more are only counted."""
@@ -35,7 +40,8 @@ class Letter(NamedTuple):
 class Parked(NamedTuple):
     """A saga that one service has stopped handling.
 
-    messages: in the queue; source: the record that parked it; letter: its dead letter, None if it was not found
+    messages: of it that wait in the queue; source: the record that parked it; letter: its dead letter, None if it was
+    not found
     since: record time, milliseconds since 1970
     """
 
@@ -77,6 +83,19 @@ class Waiting(NamedTuple):
         return self._asdict()
 
 
+class Discarded(NamedTuple):
+    """A dead letter that an operator left alone for good: what it would have caused never comes."""
+
+    saga: str
+    service: str
+    source: Where
+    who: str
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self._asdict(), "source": str(self.source)}
+
+
 Row = tuple[str, int, str]
 """Service, partition and key of a row."""
 
@@ -92,6 +111,13 @@ class Services:
         self._letters: dict[tuple[str, Where], Letter] = {}
         self._letter_ids: set[tuple[str, Where, bytes]] = set()
         self.letter_counts: Counter[tuple[str, str]] = Counter()
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        """Service and outcome → operations that ended so."""
+        self.discarded: list[Discarded] = []
+        self.edited: dict[tuple[str, Where], Any] = {}
+        """Letters that were redriven with other fields → the event that was decided."""
+        self._dealt_with: dict[tuple[str, Where], str] = {}
+        self._due: Counter[Row] = Counter()
         self.taken: dict[tuple[str, str, int], int] = {}
         self._readers: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
 
@@ -134,6 +160,25 @@ class Services:
         self._letter_ids.add(name)
         self._letters[service, source] = Letter(record.where, reason)
 
+    def outcome(self, service: str, record: LogRecord, outcome: FarandoleOutcome) -> None:
+        """What became of an operation."""
+        self.outcomes[service, outcome.outcome] += 1
+        if outcome.outcome not in (REDRIVEN, DISCARDED):
+            return
+        source = Where(outcome.topic, record.partition, outcome.offset)
+        if (service, source) in self._dealt_with:
+            what = f"{service} had {source} {self._dealt_with[service, source]}, and {outcome.outcome} again"
+            self._findings.add("letter-done-twice", what, where=record.where, saga=outcome.saga)
+        if outcome.saga:
+            name = (service, record.partition, outcome.saga)
+            if outcome.number != self._due[name]:
+                what = f"{service}: letter {outcome.number} was {outcome.outcome}, {self._due[name]} was due"
+                self._findings.add("letters-out-of-order", what, where=record.where, saga=outcome.saga)
+            self._due[name] = outcome.number + 1 if outcome.left else 0
+        self._dealt_with[service, source] = outcome.outcome
+        if outcome.outcome == DISCARDED:
+            self.discarded.append(Discarded(outcome.saga, service, source, outcome.who, outcome.why))
+
     # ---- what it amounts to
 
     def parked(self, findings: Findings) -> list[Parked]:
@@ -146,7 +191,8 @@ class Services:
                 what = f"{service} has parked it because of {source}, which is in no dead letter"
                 findings.add("parked-without-letter", what, saga=saga, momentary=True)
             where = letter.where if letter else None
-            found.append(Parked(saga, service, row.reason, row.error, row.count, source, where, row.since))
+            left = row.count - row.done
+            found.append(Parked(saga, service, row.reason, row.error, left, source, where, row.since))
         return found
 
     def is_parked(self, service: str, partition: int, saga: str) -> bool:
@@ -166,6 +212,9 @@ class Services:
         letter = self._letters.get((service, where))
         if letter is None:
             return False
+        dealt_with = self._dealt_with.get((service, where))
+        if dealt_with is not None:
+            return dealt_with != REDRIVEN
         return letter.reason not in REDRIVABLE or self.is_parked(service, where.partition, saga)
 
     def swallowed_by(self, where: Where) -> list[str]:

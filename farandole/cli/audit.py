@@ -154,6 +154,8 @@ def _services(report: Report, console: Console) -> None:
         console.print("", table)
     letters_by_reason = [f"{service}: {count:,} {why}" for (service, why), count in sorted(report.letters.items())]
     _list(console, "dead letters", letters_by_reason, counted=False)
+    became = [f"{service}: {count:,} {outcome}" for (service, outcome), count in sorted(report.operations.items())]
+    _list(console, "operations on dead letters", became, counted=False)
     unreadable = [f"{bad.where}: {bad.why}" for bad in report.undecodable]
     _list(console, "records that are no events", unreadable, report.undecodable_count)
 

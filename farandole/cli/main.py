@@ -1,8 +1,8 @@
 """Entry point: gathers the commands, prints errors the way people can act on them.
 
 A command is a module of this package that has `app` (a typer application with verbs) or `command` (a single command),
-under the module's own name. Modules are imported only when their command is called, so `farandole kafka status` does
-not pay for Faust.
+under the module's own name, a dash for an underscore. Modules are imported only when their command is called, so
+`farandole kafka status` does not pay for Faust.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ COMMANDS = {
     "kafka": "Start, stop and look at a real Apache Kafka that needs neither Java nor Docker.",
     "worker": "Run the agents of one or more services.",
     "audit": "Read the topics as an outsider would and say whether every promise held.",
+    "dead-letters": "Look at what services could not handle; have it decided again, edit it, or discard it.",
     "topics": "Compare topics.yaml and schemas/ with the code and the cluster, and apply them.",
     "simulate": "Run engine, agents and flows in a world where everything goes wrong on purpose.",
     "events": "Generate events.py and the schema ids from schemas/.",
@@ -41,7 +42,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"farandole.cli.{cmd_name}")
+        module = importlib.import_module(f"farandole.cli.{cmd_name.replace('-', '_')}")
         app = getattr(module, "app", None)
         if app is None:
             app = typer.Typer(add_completion=False)

@@ -154,6 +154,8 @@ def _plan_lines(plan: Any) -> list[str]:
         )
     lines += [f"delivery {each.number}: {each.quantity} sku-{each.sku}" for each in plan.deliveries]
     lines += [f"{failure.decision} fails for order {failure.order}" for failure in plan.failures]
+    lines += [f"an operator {'mends and ' if each.heals else ''}redrives at {each.at} ms" for each in plan.repairs]
+    lines += ["at rest an operator leaves no dead letter"] if plan.mends else []
     return lines
 
 
@@ -200,6 +202,7 @@ SUMMARY = {
     },
     "kafka": {"unknown": "unknown outcomes", "fail": "failed requests", "timed_out": "transactions timed out"},
     "clients": {"nonsense": "records of nonsense", "dead_letters": "dead letters"},
+    "operator": {"redrives": "redrives", "discards": "discards"},
 }
 """Row → count → what it is called. A run in which nothing went wrong proves nothing: so it is told."""
 

@@ -11,7 +11,9 @@ to do.
     too-early         something happened before that on which it rests
     out-of-order      effects on one partition come in another order than their causes lay
     overtaken         a record of a parked saga was handled after the one that parked it
-    letter-acted      a dead letter has effects
+    letter-acted      a dead letter has effects, and was not redriven
+    redriven-wrong    a letter was dealt with twice, or before one that came before it, or is left although an operator
+                      has dealt with everything
     timer-too-soon    a timer fired before it was due, or over records from before that were not read
     call-too-soon     an outside call was performed that no transaction ever asked for
 """
@@ -19,14 +21,15 @@ to do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from events import FarandoleJournal, FarandoleTimer
+from events import FarandoleJournal, FarandoleOutcome, FarandoleTimer
 from farandole.audit.flows.order_facts import KINDS, RESTS_ON, any_of, names_of
 from farandole.audit.records import LogRecord, Place
 from farandole.audit.rounds import Options, audit
 from farandole.errors import CodecError
+from farandole.operations import DONE, REDRIVEN
 from farandole.simulation.kafka_log import Stored
 from farandole.simulation.run import Run, Violation
 from farandole.simulation.workers import Service, Worker
@@ -258,7 +261,8 @@ class _Partition:
         self._taken: dict[tuple[str, int], int] = {}
         """(topic, offset) → number of the line that took it, in the order in which they were taken."""
         yield from self._coverage()
-        yield from self._parking(acted)
+        redriven = yield from self._redriven()
+        yield from self._parking(acted, redriven)
         if self._processor.timed:
             yield from self._timers()
 
@@ -285,7 +289,34 @@ class _Partition:
     def _not_taken(self, topic: str, offset: int, why: str) -> Violation:
         return Violation("not-taken", f"{self._service.name}: {topic}/{self._partition}/{offset} {why}")
 
-    def _parking(self, acted: set[tuple[bytes, bytes]]) -> Iterator[Violation]:
+    def _redriven(self) -> Generator[Violation, None, set[tuple[str, int]]]:
+        """Sources of the letters that were redriven."""
+        name, partition = self._service.name, self._partition
+        decoder = self._run.workshop.project.codec.decoders
+        done: list[FarandoleOutcome] = []
+        for record in self._log[f"{name}.operations", partition]:
+            kind = decoder[(record.value or b"")[:5]]
+            if kind.type.cls is FarandoleOutcome:
+                outcome = kind.decode(record.value or b"")
+                done += [outcome] if outcome.outcome in DONE else []
+        due: Counter[str] = Counter()
+        for outcome in done:
+            if outcome.saga:
+                if outcome.number not in (0, due[outcome.saga]):
+                    what = f"{name}: letter {outcome.number} of {outcome.saga}, but {due[outcome.saga]} is next"
+                    yield Violation("redriven-wrong", what)
+                due[outcome.saga] = outcome.number + 1
+        for place, times in Counter((outcome.topic, outcome.offset) for outcome in done).items():
+            if times > 1:
+                what = f"{name}: {place[0]}/{partition}/{place[1]} was dealt with {times} times"
+                yield Violation("redriven-wrong", what)
+        if self._run.plan.mends:
+            dealt_with = {(outcome.topic, outcome.offset) for outcome in done}
+            for left in {_source(record) for record in self._log[f"{name}.dlq", partition]} - dealt_with:
+                yield Violation("redriven-wrong", f"{name}: {left[0]}/{partition}/{left[1]} is left")
+        return {(outcome.topic, outcome.offset) for outcome in done if outcome.outcome == REDRIVEN}
+
+    def _parking(self, acted: set[tuple[bytes, bytes]], redriven: set[tuple[str, int]]) -> Iterator[Violation]:
         name, partition = self._service.name, self._partition
         letters = {_source(record) for record in self._log[f"{name}.dlq", partition]}
         if not letters:
@@ -302,7 +333,7 @@ class _Partition:
             if saga is not None:
                 parked.add(saga)
             is_letter = (topic, offset) in letters
-            if is_letter and (where.encode(), name.encode()) in acted:
+            if is_letter and (topic, offset) not in redriven and (where.encode(), name.encode()) in acted:
                 yield Violation("letter-acted", f"{name} acted on {where}, which is a dead letter")
             head = head_of(record.value)
             if head is None or head.saga not in parked or is_letter:

@@ -45,6 +45,8 @@ WHEN_ASKED: Final = (
     "which partition comes next",
     "how many messages fewer",
     "whether the batch ends here",
+    "how many letters a killed command did not ask for",
+    "whether an operation is written twice",
     "whether it happened all the same (unknown)",
     "whether it happened all the same (fail)",
     "partition of a record without a key",
@@ -139,8 +141,17 @@ class Move(msgspec.Struct, frozen=True):
     what: str
 
 
+class Repair(msgspec.Struct, frozen=True):
+    """An operator has all dead letters redriven; heals: what failed until then does not any more."""
+
+    at: int
+    heals: bool
+
+
 class Plan(msgspec.Struct, frozen=True):
-    """workers: by service; rates: how often each kind of decision has another outcome than the plain one; faults: the
+    """repairs: what an operator does on the way; mends: at rest, he leaves nothing undone
+
+    workers: by service; rates: how often each kind of decision has another outcome than the plain one; faults: the
     kinds that befall workers at a touch of Kafka, as often as they are named; budget: how many of them at the most
     """
 
@@ -152,6 +163,8 @@ class Plan(msgspec.Struct, frozen=True):
     nonsense: tuple[Nonsense, ...] = ()
     failures: tuple[Failure, ...] = ()
     moves: tuple[Move, ...] = ()
+    repairs: tuple[Repair, ...] = ()
+    mends: bool = False
     rates: dict[str, float] = {}
     faults: tuple[str, ...] = ()
     budget: int = 0
@@ -176,6 +189,8 @@ class _Maker:
         placed = tuple(self._order(n, skus, rough, calls_off) for n in range(count))
         workers = {service: random.choice((1, 1, 1, 1, 1, 2, 2, 2, 3)) for service in SERVICES}
         horizon = max(order.at for order in placed) + 1_500
+        operator = Random(f"operator {self.seed}")  # of its own, so that all else stays as it was
+        there_is_one = operator.random() < 0.6
         return Plan(
             seed=self.seed,
             partitions=random.choice((1, 2, 2, 3)),
@@ -185,6 +200,11 @@ class _Maker:
             nonsense=self._nonsense(count, horizon) if rough and random.random() < 0.25 else (),
             failures=self._failures(count) if rough and random.random() < 0.25 else (),
             moves=self._moves(workers, horizon) if rough and random.random() < 0.4 else (),
+            repairs=tuple(
+                Repair(operator.randrange(2 * horizon), operator.random() < 0.5)
+                for _ in range(operator.choice((0, 1, 1, 2, 3)) if there_is_one else 0)
+            ),
+            mends=there_is_one,
             rates=self._rates(rough),
             faults=self._faults() if rough else (),
             budget=random.choice((2, 5, 10, 20)) if rough else 0,

@@ -20,6 +20,7 @@ from farandole.event import Event, Meta
 from farandole.partitioner import partition_of
 from farandole.simulation.clients import POINTS
 from farandole.simulation.kafka import Cluster
+from farandole.simulation.operator import Operator
 from farandole.simulation.outside import Books
 from farandole.simulation.plan import Line, Move, Nonsense, OrderPlan, Plan
 from farandole.simulation.tape import Tape
@@ -84,6 +85,7 @@ class Run:
         self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self._turns = self._depth = 0
+        self.operator = Operator(self)
         self.orders = {order.saga: order for order in plan.orders}
         self.books = Books(lambda: self.now / 1000, self._insists())
         topics = dict.fromkeys(workshop.topics.topics, plan.partitions)
@@ -147,6 +149,8 @@ class Run:
             self.later(BEGINNING + nonsense.at, partial(self._nonsense, nonsense))
         for move in self.plan.moves:
             self.later(BEGINNING + move.at, partial(self._move, move))
+        for repair in self.plan.repairs:
+            self.later(BEGINNING + repair.at, partial(self.operator.repair, repair))
 
     def _schedule_order(self, order: OrderPlan) -> None:
         saga = order.saga
@@ -200,11 +204,11 @@ class Run:
         self.misplaced.add(f"{topic}/{partition}/{offset}")
 
     def _operator(self) -> bool:
-        """Give up what the gateway insists on refusing. False if there is nothing."""
+        """Give up what the gateway insists on refusing, and leave no dead letter. False if there is nothing to do."""
         refused, self.books.refused = self.books.refused, set()
         for saga, _ in sorted(refused):
             self._send(WriteOff(reason="the gateway insists"), saga, FLOW, saga)
-        return bool(refused)
+        return bool(refused) or (self.plan.mends and self.operator.finish())
 
     # ---- turns and time
 

@@ -18,7 +18,7 @@ from farandole.simulation.workers import Workshop
 
 SECONDS: Final = 20.0
 
-PARTS: Final = ("orders", "deliveries", "nonsense", "failures", "moves")
+PARTS: Final = ("orders", "deliveries", "nonsense", "failures", "moves", "repairs")
 """Fields of a plan that are lists of what is to happen."""
 
 
@@ -105,6 +105,8 @@ class Shrinker:
 
     @staticmethod
     def _simpler(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
+        if plan.mends:
+            yield lambda plan: replace(plan, mends=False)
         if plan.partitions > 1:
             yield lambda plan: replace(plan, partitions=1)
         for service, count in plan.workers.items():

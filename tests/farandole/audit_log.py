@@ -129,8 +129,11 @@ class Log:
 
     def row(self, table: str, partition: int, key: str, row: Any) -> Where:
         """A row of a table such as `inventory-levels`; None: it is deleted."""
+        return self.row_in(f"{table}-changelog", partition, key, row)
+
+    def row_in(self, topic: str, partition: int, key: str, row: Any) -> Where:
         value = None if row is None else codec().type_of(type(row)).encode_row(row)
-        return self.append(f"{table}-changelog", partition, key, value)
+        return self.append(topic, partition, key, value)
 
     def journal(self, service: str, topic: str, partition: int, first: int, last: int) -> Where:
         line = events.FarandoleJournal(
@@ -163,6 +166,27 @@ class Log:
         )
         self.row(f"{service}-parked", source.partition, saga, row)
         return letter
+
+    def outcome(
+        self, service: str, source: Where, outcome: str, saga: str = "", number: int = 0, left: int = 0
+    ) -> Where:
+        """What became of an operation on a dead letter."""
+        row = events.FarandoleOutcome(
+            operation=0,
+            action="discard" if outcome == "discarded" else "redrive",
+            saga=saga,
+            number=number,
+            topic=source.topic,
+            offset=source.offset,
+            outcome=outcome,
+            reason="",
+            error="",
+            left=left,
+            edited=False,
+            who="anna",
+            why="a test",
+        )
+        return self.row_in(f"{service}.operations", source.partition, saga, row)
 
     def wait(self, service: str, saga: str, outside: str, operation: str) -> None:
         """An outside call has no answer yet."""

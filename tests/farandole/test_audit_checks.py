@@ -191,6 +191,24 @@ def a_record_in_the_queue_twice(log: Log, of: Sagas) -> Report:
     return log.audit()
 
 
+@plants("letter-done-twice")
+def a_letter_that_was_redriven_twice(log: Log, of: Sagas) -> Report:
+    where = log.one(e.CancelOrder)
+    log.letter("order", where, "decision-failed")
+    log.outcome("order", where, "failed-again", of["cancelled"])
+    log.outcome("order", where, "redriven", of["cancelled"])
+    log.outcome("order", where, "discarded", of["cancelled"])
+    return log.audit()
+
+
+@plants("letters-out-of-order")
+def a_letter_that_overtook_another(log: Log, of: Sagas) -> Report:
+    first, second = log.all(e.PlaceOrder)[:2]
+    log.outcome("order", second, "redriven", "o-9", number=1, left=1)
+    log.outcome("order", first, "redriven", "o-9", number=0, left=0)
+    return log.audit()
+
+
 @plants("parked-without-letter")
 def a_parked_saga_whose_record_is_in_no_queue(log: Log, of: Sagas) -> Report:
     log.drop(log.park("order", log.one(e.CancelOrder), of["cancelled"]))

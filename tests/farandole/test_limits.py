@@ -39,7 +39,7 @@ MODULES = [
         "door",
         "engine",
     ),
-    *("journal", "kafkaerrors", "ports", "positions"),
+    *("journal", "kafkaerrors", "operations", "ports", "positions"),
     *("event", "flow", "membership", "message", "outside", "partitioner", "plaincodec", "processor", "runtime"),
     *("straightline", "table", "timers", "views"),
 ]

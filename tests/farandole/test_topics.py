@@ -58,6 +58,10 @@ topics:
   stock.journal: {owner: stock, partitions: 6, replicas: 3, retention: forever}
   stock.dlq: {owner: stock, partitions: 6, replicas: 3, retention: forever}
   stock-parked-changelog: {owner: stock, partitions: 6, replicas: 3, retention: compact}
+  order.operations: {owner: order, partitions: 6, replicas: 3, retention: forever}
+  order-handled-changelog: {owner: order, partitions: 6, replicas: 3, retention: compact}
+  stock.operations: {owner: stock, partitions: 6, replicas: 3, retention: forever}
+  stock-handled-changelog: {owner: stock, partitions: 6, replicas: 3, retention: compact}
   stock-levels-changelog: {owner: stock, partitions: 6, replicas: 3, retention: compact}
 """
 
@@ -185,8 +189,8 @@ def test_what_cannot_even_be_read_is_said_with_its_line(
 
 def test_all_that_is_wrong_is_found_at_once(written: Callable[[str], Path]) -> None:
     _, problems = read(written(GOOD.replace("replicas: 3", "replicas: -3")))
-    assert len(problems) == 11 - 1
-    with pytest.raises(TopicsError, match="and 9 more"):
+    assert len(problems) == 15 - 1
+    with pytest.raises(TopicsError, match="and 13 more"):
         Topics.load(written(GOOD.replace("replicas: 3", "replicas: -3")))
 
 
@@ -241,6 +245,8 @@ DISAGREEING: list[tuple[str, str | None, tuple[str, int]]] = [
     ("no table has this changelog", None, change("stock-levels-changelog", "stock-levels", "stock-leveis")),
     ("stock.dlq belongs to stock, not order", None, change("stock.dlq", "owner: stock", "owner: order")),
     ("dead letters are not thrown away", None, change("stock.dlq", "forever", "9 days")),
+    ("what operators ask of it is not declared", FILE, (without("order.operations"), 0)),
+    ("what became of dead letters is not thrown", None, change("stock.operations", "forever", "9 days")),
     ("a changelog is compacted", None, change("stock-parked-changelog", "compact", "forever")),
     ("the other topics of stock have 6", None, change("stock-levels-changelog", "partitions: 6", "partitions: 7")),
     ("stock has 12 partitions, the other topics of order", None, change("stock", "partitions: 6", "partitions: 12")),
@@ -306,10 +312,10 @@ def test_apply_makes_every_topic_and_does_it_once(
 ) -> None:
     topics, told = Topics.load(written(GOOD)), list[str]()
     planned = topics.plan(kafka.config, namespace)
-    assert [type(action) for action in planned.actions] == [Create] * 10
+    assert [type(action) for action in planned.actions] == [Create] * 14
     assert partitions(admin, namespace + "order") is None, "plan does nothing"
     topics.apply(kafka.config, namespace, told.append)
-    assert len([line for line in told if line.startswith("create")]) == 10
+    assert len([line for line in told if line.startswith("create")]) == 14
     for name, topic in topics.topics.items():
         assert partitions(admin, namespace + name) == topic.partitions
     kept = config_of(admin, namespace + "order")
@@ -351,7 +357,7 @@ def test_keyed_topics_get_no_partitions_and_then_nothing_is_done(
     )
     grown = Topics.load(written(more))
     refused = grown.plan(kafka.config, namespace).refused
-    assert len(refused) == 10
+    assert len(refused) == 14
     assert refused[0].where == "topics.yaml:5"
     assert "other partitions" in refused[0].mend
     with pytest.raises(TopicsError, match="is keyed"):
@@ -443,10 +449,10 @@ def test_validate_prints_what_where_and_how_to_mend_it(written: Callable[[str], 
     assert run.returncode == 1
     assert "where: topics.yaml:8" in run.stderr
     assert "mend:  replicas: a whole number from 1 to 100" in run.stderr
-    assert "10 problems" in run.stderr
+    assert "14 problems" in run.stderr
     assert "Traceback" not in run.stderr
     found = json.loads(command(path.parent, "validate", "--json").stdout)
-    assert (found["valid"], len(found["problems"])) == (False, 10)
+    assert (found["valid"], len(found["problems"])) == (False, 14)
 
 
 def test_whatever_is_wrong_validate_prints_one_object(written: Callable[[str], Path]) -> None:
@@ -472,12 +478,12 @@ def test_the_verbs_have_exit_codes_and_json_for_scripts(
 ) -> None:
     root, environment = written(GOOD).parent, {**kafka.environment, "FARANDOLE_NAMESPACE": namespace}
     listed = json.loads(command(root, "list", "--json", **environment).stdout)["topics"]
-    assert (len(listed), listed[0]["topic"], listed[0]["key"]) == (10, namespace + "order", "saga")
+    assert (len(listed), listed[0]["topic"], listed[0]["key"]) == (14, namespace + "order", "saga")
     planned = command(root, "plan", "--exit-code", "--json", **environment)
     assert planned.returncode == 10
-    assert len(json.loads(planned.stdout)["actions"]) == 10
+    assert len(json.loads(planned.stdout)["actions"]) == 14
     applied = command(root, "apply", **environment)
-    assert (applied.returncode, applied.stdout) == (0, "10 done\n")
+    assert (applied.returncode, applied.stdout) == (0, "14 done\n")
     assert command(root, "plan", "--exit-code", **environment).returncode == 0
     written(GOOD.replace("partitions: 6", "partitions: 7"))
     refused = command(root, "plan", **environment)

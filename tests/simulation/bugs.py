@@ -20,6 +20,7 @@ from farandole.clients import _read_until
 from farandole.deadletters import ParkedSagas
 from farandole.engine import Engine
 from farandole.event import Event
+from farandole.operations import Operations
 from farandole.processor import Processor
 from farandole.simulation.clients import ModelClients
 from farandole.simulation.outside import Books
@@ -171,6 +172,26 @@ def parked_saga_overtaken(patch: pytest.MonkeyPatch) -> None:
         add(parked, f"{saga} ", *more)
 
     patch.setattr(ParkedSagas, "add", add_elsewhere)
+
+
+def repeated_operation_counts(patch: pytest.MonkeyPatch) -> None:
+    """A dead letter is redriven as often as it is asked for."""
+    _not_ignored(patch, "before")
+
+
+def letter_out_of_turn(patch: pytest.MonkeyPatch) -> None:
+    """A dead letter is redriven although the one before it has failed again."""
+    _not_ignored(patch, "is due first")
+
+
+def _not_ignored(patch: pytest.MonkeyPatch, why: str) -> None:
+    right = Operations._why_ignored
+
+    def wrong(operations: Operations, asked: e.FarandoleOperation, partition: int) -> str:
+        found = right(operations, asked, partition)
+        return "" if why in found else found
+
+    patch.setattr(Operations, "_why_ignored", wrong)
 
 
 def dead_letter_lost(patch: pytest.MonkeyPatch) -> None:
@@ -343,6 +364,8 @@ BUGS: Final = (
     Bug("tables not rolled back", tables_not_rolled_back, 100),
     Bug("parked saga overtaken", parked_saga_overtaken, 100),
     Bug("dead letter lost", dead_letter_lost, 100),
+    Bug("repeated operation counts", repeated_operation_counts, 300),
+    Bug("letter out of turn", letter_out_of_turn, 100),
     Bug("timer over a backlog", timer_over_a_backlog, 300),
     Bug("unknown outcome taken for a failure", unknown_taken_for_failure, 300),
     Bug("unknown outcome taken for a success", unknown_taken_for_success, 100),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -67,6 +67,7 @@ class Moment:
     open_for: milliseconds that a saga may take
     horizon:  sagas that began before are not judged: part of their records is gone (retention); 0: nothing is gone
     parked, waiting: by saga
+    discarded: sagas of which an operator has discarded a message
     """
 
     now: int
@@ -75,6 +76,7 @@ class Moment:
     horizon: int
     parked: Mapping[str, Sequence[Parked]]
     waiting: Mapping[str, Sequence[Waiting]]
+    discarded: Set[str]
     skus: defaultdict[str, SkuFigures]
     findings: Findings
     orders: OrderFigures = field(default_factory=OrderFigures)
@@ -82,6 +84,10 @@ class Moment:
 
     def is_late(self, since: int) -> bool:
         return self.settled or self.now - since > self.open_for
+
+    def is_held(self, saga: str) -> bool:
+        """Something of it waits for an operator, or was stopped by one: what is missing is nobody's fault."""
+        return saga in self.parked or saga in self.discarded
 
 
 class FlowAudit:

@@ -140,7 +140,7 @@ def _first(order: Order, facts: Facts) -> str:
 
 
 def _sooner_or_later(name: str, order: Order, moment: Moment) -> None:
-    if name in moment.parked or not moment.is_late(order.since):
+    if moment.is_held(name) or not moment.is_late(order.since):
         return
     waits = ", ".join(sorted(f"{call.outside}/{call.operation}" for call in moment.waiting.get(name, ())))
     if _is_open(order):
@@ -272,14 +272,14 @@ def _money(name: str, order: Order, moment: Moment) -> None:
         what = f"order.completed says {'' if order.written_off else 'not '}written off, payment says otherwise"
         moment.findings.add("unfounded", what, saga=name, momentary=True)
     posted = {memo for memo, fact in _POSTED.items() if order.facts & fact}
-    implied = _implied(order, posted, name in moment.parked)
+    implied = _implied(order, posted, moment.is_held(name))
     if posted != implied:
         what = f"posted: {', '.join(sorted(posted)) or 'nothing'}; implied: {', '.join(sorted(implied)) or 'nothing'}"
         moment.findings.add("posting-differs", what, saga=name, momentary=True)
     _balance(order, implied, moment.implied)
 
 
-def _implied(order: Order, posted: set[str], parked: bool) -> set[str]:
+def _implied(order: Order, posted: set[str], held: bool) -> set[str]:
     """The postings that an order's events imply.
 
     An authorisation that came when the order had been stopped is posted in silence, together with the call that voids
@@ -299,7 +299,7 @@ def _implied(order: Order, posted: set[str], parked: bool) -> set[str]:
     if order.has(_WRITTEN_OFF_CAPTURE):
         implied.add("write_off_capture")
         # The gateway's answer crossed the operator's command: no loss after all, once payment has read it.
-        if order.has(_CAPTURE_ACCEPTED) and not (parked and "recover" not in posted):
+        if order.has(_CAPTURE_ACCEPTED) and not (held and "recover" not in posted):
             implied.add("recover")
     return implied
 
