@@ -27,6 +27,7 @@ COMMANDS = {
     "kafka": "Start, stop and look at a real Apache Kafka that needs neither Java nor Docker.",
     "worker": "Run the agents of one or more services.",
     "audit": "Read the topics as an outsider would and say whether every promise held.",
+    "replay": "Read recorded history again: print it, rebuild tables from it, or see what other rules would have done.",
     "topics": "Compare topics.yaml and schemas/ with the code and the cluster, and apply them.",
     "simulate": "Run engine, agents and flows in a world where everything goes wrong on purpose.",
     "events": "Generate events.py and the schema ids from schemas/.",
