@@ -90,7 +90,7 @@ class Reader:
         """Of each partition the first offset whose record is of `time` (ms since 1970) or later; its end if none is."""
         found = self._offsets(list(self.starts), OffsetSpec.for_timestamp(time))  # type: ignore[no-untyped-call]
         late = [place for place, offset in found.items() if offset < 0]
-        return found | self._offsets(late, OffsetSpec.latest()) if late else found  # type: ignore[no-untyped-call]
+        return found | self._offsets(late, OffsetSpec.latest()) if late else found
 
     def read(
         self, first: Offsets, end: Offsets, take: Callable[[LogRecord], None], progress: Progress, what: str

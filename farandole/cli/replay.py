@@ -99,7 +99,7 @@ def inspect(
         with ExitStack() as stack:
             file = stack.enter_context(out.open("a")) if out else sys.stdout
             try:
-                inspection.run(found.reader, lambda text: file.write(text + "\n") and None, progress)
+                inspection.run(found.reader, lambda text: print(text, file=file), progress)
             finally:
                 file.flush()
                 if resume:

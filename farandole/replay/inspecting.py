@@ -70,7 +70,8 @@ class Inspection:
             else:
                 self._out(text)
             self.found += 1
-        self.position[record.topic, record.partition] = record.offset + 1
+        if not self._selection.saga:  # it is handed out in the end
+            self.position[record.topic, record.partition] = record.offset + 1
         if self._limit and self.found >= self._limit:
             raise Enough
 

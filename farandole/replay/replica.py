@@ -37,11 +37,15 @@ class Replica:
             bindings = assembly.with_planted_failures(
                 assembly.bindings_of(self.app, project.flows), config.setting("FARANDOLE_FAIL")
             )
+        self.bindings = list(bindings)
+        self.ended = {
+            name: ended for name, table in self.app.rows.items() if (ended := table.local.ended) is not None
+        }  # fmt: skip
         self.undo: UndoLog = []
         # No `ended`: a queue of rows that wait for their time would only grow.
         self._tables = [(table, Partitioned(table.name, table.row, self.undo)) for table in self.app.rows.values()]
         own: list[Partitioned[Any]] = [local for _, local in self._tables]
-        self.processor: Processor = assembly.build(self.app, project, list(bindings), own, self.undo).processor
+        self.processor: Processor = assembly.build(self.app, project, self.bindings, own, self.undo).processor
         self.processor.partition_count = partitions
 
     @contextmanager
