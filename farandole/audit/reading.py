@@ -88,9 +88,9 @@ class Reader:
 
     def at_time(self, time: int) -> dict[Place, int]:
         """Of each partition the first offset whose record is of `time` (ms since 1970) or later; its end if none is."""
-        found = self._offsets(list(self.starts), OffsetSpec.for_timestamp(time))  # type: ignore[no-untyped-call]
+        found = self._offsets(list(self.starts), OffsetSpec.for_timestamp(time))
         late = [place for place, offset in found.items() if offset < 0]
-        return found | self._offsets(late, OffsetSpec.latest()) if late else found
+        return found | self._offsets(late, OffsetSpec.latest()) if late else found  # type: ignore[no-untyped-call]
 
     def read(
         self, first: Offsets, end: Offsets, take: Callable[[LogRecord], None], progress: Progress, what: str

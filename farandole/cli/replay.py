@@ -151,6 +151,55 @@ def rebuild(
 
 
 @app.command()
+def shadow(
+    flow: Annotated[str, typer.Option(help="Report sagas of this flow alone, such as order/1.")] = "",
+    begin: From = None,
+    end: To = None,
+    unasked: Annotated[
+        str, typer.Option(help="What outside calls that were never made are answered: unknown, accepted or refused.")
+    ] = "unknown",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write every saga that differs to this file, as JSON lines.")
+    ] = None,
+    rate: Rate = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, and end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the services of this checkout over recorded history, and say what would have come out otherwise.
+
+    Everything stays in memory: no group, no topic, no outside system is touched. All of history is played; the times
+    choose the sagas that are reported, by when they began. Outside calls are answered as they were then, by their
+    idempotency key. Exit code 0, whatever differs: differences are the result.
+
+    Example: farandole replay shadow --from-timestamp 2026-03-01T00:00:00Z --out differing.jsonl
+    """
+    from farandole.replay import shadow_report
+    from farandole.replay.opening import opened
+    from farandole.replay.pace import Pace
+    from farandole.replay.plain import line
+    from farandole.replay.selection import instant
+    from farandole.replay.shadowing import plan, shadow
+
+    if unasked not in ("unknown", "accepted", "refused"):
+        raise ConfigError(f"no such outcome: {unasked}", where="--unasked", mend="unknown, accepted or refused")
+    window = (
+        None if begin is None else instant(begin, "--from-timestamp"),
+        None if end is None else instant(end, "--to-timestamp"),
+    )
+    with opened() as found, shown(eta=True) as progress:
+        planned = plan(found.reader, found.topics)
+        if dry_run:
+            print(json.dumps(planned) if as_json else f"{planned['offsets']:,} offsets in {planned['topics']} topics")
+            return
+        replicas = {service: found.replica(service) for service in found.topics.services}
+        options = {"unasked": unasked, "window": window, "flow": flow, "pace": Pace(rate)}
+        outcome = shadow(found.reader, found.topics, replicas, progress, **options)  # type: ignore[arg-type]
+    if out:
+        out.write_text("".join(line(each.to_dict()) + "\n" for each in outcome.differing))
+    shadow_report.show(outcome, as_json)
+
+
+@app.command()
 def snapshot(
     service: Annotated[str, typer.Argument(help="Whose tables: order, inventory, …")],
     out: Annotated[Path, typer.Option("--out", help="The file to write.")],

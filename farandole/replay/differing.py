@@ -19,7 +19,7 @@ from farandole.replay.rebuilding import Live, TableDifference
 from farandole.replay.track import OTHER, SAME, Track, body_of, saga_of
 from farandole.replay.world import World
 
-ENDINGS: Final = {
+ENDINGS: Final[dict[type[Any], str]] = {
     events.OrderCompleted: "completed",
     events.OrderCancelled: "cancelled",
     events.OrderRefused: "refused",

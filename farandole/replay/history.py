@@ -80,7 +80,7 @@ class Log:
 
     def key(self, index: int) -> bytes | None:
         length, at = self._keys[index], self._at[index]
-        return None if length < 0 else self._spool.bytes[at : at + length]  # type: ignore[no-any-return]
+        return None if length < 0 else self._spool.bytes[at : at + length]
 
     def value(self, index: int) -> bytes | None:
         length = self._values[index]

@@ -65,14 +65,27 @@ def shadow(
     return found
 
 
-def _read(
-    source: Source, topics: Topics, replicas: Iterable[str], history: History, progress: Progress
-) -> None:
-    """The journals first, and then every topic of events, further: what a line took, or published, is there then."""
-    journals = {f"{service}.journal" for service in replicas}
-    events = {name for name, topic in topics.topics.items() if topic.events or name.endswith(".operations")}
+def plan(source: Source, topics: Topics) -> dict[str, int]:
+    """What would be read. ReplayError if it is not there any more."""
+    journals, names = _journals(topics.services), _events(topics)
     _must_be_whole(source, journals)
-    for names, what in ((journals, "reading the journals"), (events, "reading the topics")):
+    ends = {place: end for place, end in source.ends().items() if place[0] in journals | names}
+    return {"topics": len({topic for topic, _ in ends}), "offsets": sum(ends[p] - source.starts[p] for p in ends)}
+
+
+def _journals(services: Iterable[str]) -> set[str]:
+    return {f"{service}.journal" for service in services}
+
+
+def _events(topics: Topics) -> set[str]:
+    return {name for name, topic in topics.topics.items() if topic.events or name.endswith(".operations")}
+
+
+def _read(source: Source, topics: Topics, replicas: Iterable[str], history: History, progress: Progress) -> None:
+    """The journals first, and then every topic of events, further: what a line took, or published, is there then."""
+    journals = _journals(replicas)
+    _must_be_whole(source, journals)
+    for names, what in ((journals, "reading the journals"), (_events(topics), "reading the topics")):
         ends = {place: end for place, end in source.ends().items() if place[0] in names}
         for place in ends:
             history.log(place)
@@ -90,5 +103,3 @@ def _must_be_whole(source: Source, journals: set[str]) -> None:
                 mend="a shadow replay begins where the system began; keep journals and topics as long as you want to "
                 "replay (retention in topics.yaml)",
             )
-
-

@@ -30,8 +30,9 @@ from farandole.partitioner import partition_of
 from farandole.replay.chain import Chain, Outcome
 from farandole.replay.history import Log, Replayed
 from farandole.replay.letters import Letters
+from farandole.replay.origins import Origins, origin_of
 from farandole.replay.replica import Replica
-from farandole.replay.track import MISSED, NOT_YET, SAME, SLACK_MS, Track, ident, saga_of
+from farandole.replay.track import MISSED, NOT_YET, SAME, Track, saga_of
 
 UNKNOWN: Final = "unknown"
 """The outcome of a call that was never made, if nothing else is asked for."""
@@ -62,7 +63,6 @@ class World:
         first = next(iter(replicas.values()))
         self._partitions = first.partitions
         decisions = [d for flow in first.project.flows.values() for d in flow.bindings.values()]
-        self._internal = internal_events(first.project.flows)
         self._inside = {event for d in decisions for event in d.calls | d.timers}
         self.tracks = {place: Track(log) for place, log in logs.items() if not place[0].endswith(".journal")}
         self.chains = {
@@ -70,6 +70,7 @@ class World:
             for service, replica in replicas.items()
             for p in range(self._partitions)
         }
+        self._origins = Origins(codec, internal_events(first.project.flows), self._inside, self.chains)
         for service, replica in replicas.items():
             replica.processor._condemned = dict.fromkeys(letters[service].condemned(), 1)
         self.left: set[str] = set()
@@ -105,7 +106,9 @@ class World:
                 chain.floor.setdefault(stretch.topic, stretch.first)
             answered += line.answered
             chain.ahead.update(line.fired)
-        answers = (self._answer(track, index) for track in self._answer_tracks(chain) for index in range(len(track.log)))
+        answers = (
+            self._answer(track, index) for track in self._answer_tracks(chain) for index in range(len(track.log))
+        )
         for key, answer in zip(answered, filter(None, answers), strict=False):
             chain.answers[key] = answer
 
@@ -119,7 +122,7 @@ class World:
         """What was answered; None: it is no answer that a service recorded."""
         value = track.log.value(index)
         decoder = self._codec.decoders.get(value[:5]) if value else None
-        if decoder is None or decoder.type.cls not in self._inside or _origin_of(value) is None:
+        if decoder is None or decoder.type.cls not in self._inside or origin_of(value) is None:
             return None
         try:
             event = decoder.decode(value)[3]  # type: ignore[arg-type]
@@ -162,7 +165,11 @@ class World:
         chain.step()
         chain.busy = True
         try:
-            spans = [(s.topic, *chain.tracks[s.topic].log.span(s.first, s.last)) for s in line.took if s.topic in chain.tracks]
+            spans = [
+                (s.topic, *chain.tracks[s.topic].log.span(s.first, s.last))
+                for s in line.took
+                if s.topic in chain.tracks
+            ]
             for topic, begin, end in spans:
                 for index in chain.absent(topic, begin, end):
                     self._look_for(chain.tracks[topic], index)
@@ -236,9 +243,9 @@ class World:
         processor, at = chain.processor, self.now
         for topic, value, key in processor.events:
             self._one(topic, self._home(key), value, key, at)
-        for topic, value, key, partition in processor.records:
-            if value is not None and not self._codec.decoders[value[:5]].type.is_row:
-                self._one(topic, partition, value, key, at)
+        for topic, encoded, name, partition in processor.records:
+            if encoded is not None and not self._codec.decoders[encoded[:5]].type.is_row:
+                self._one(topic, partition, encoded, name, at)
         for part, key, _ in chain.replica.undo:
             if part.table == "calls":
                 self._started(chain, key)
@@ -301,7 +308,7 @@ class World:
 
     def _look_for(self, track: Track, index: int) -> None:
         """Whoever published it then has its turn first. What nobody here publishes has always been there."""
-        origin = self._publisher(track, index)
+        origin = self._origins.publisher(track, index)
         if origin is None:
             track.state[index] = SAME
             track.frontier = max(track.frontier, index)
@@ -315,45 +322,16 @@ class World:
             track.state[index] = MISSED
             self._leaves(saga_of(track.log.value(index)))
 
-    def _publisher(self, track: Track, index: int) -> tuple[Chain, Callable[[], bool]] | None:
-        """The chain that published it, and whether it is past that; None: a client, or somebody before all this."""
-        log = track.log
-        value = log.value(index)
-        decoder = self._codec.decoders.get(value[:5]) if value else None
-        if decoder is None or decoder.type.is_row or decoder.type.cls not in self._internal:
-            return None
-        origin = _origin_of(value)
-        if origin is None:
-            return None
-        topic, partition, offset, service = origin
-        inside = decoder.type.cls in self._inside
-        chain = self.chains.get((service, log.partition if inside else partition))
-        if chain is None:
-            return None
-        if inside:
-            until = log.times[index] + SLACK_MS
-            return chain, lambda: chain.exhausted or chain.next_time > until
-        if offset < chain.floor.get(topic, sys.maxsize):
-            return None
-        return chain, lambda: chain.taken.get(topic, 0) > offset
-
     def _find_missing(self) -> None:
         """What nobody took and nobody publishes any more."""
         for track in self.tracks.values():
             index = track.state.find(NOT_YET)
             while index >= 0:
-                origin = self._publisher(track, index)
-                if origin is not None and self._is_over(*origin, track, index):
+                origin = self._origins.publisher(track, index)
+                if origin is not None and self._origins.is_over(*origin, track, index):
                     track.state[index] = MISSED
                     self._leaves(saga_of(track.log.value(index)))
                 index = track.state.find(NOT_YET, index + 1)
-
-    def _is_over(self, chain: Chain, done: Callable[[], bool], track: Track, index: int) -> bool:
-        """Whether the transaction that published it lies within what was played."""
-        value = track.log.value(index) or b""
-        if self._codec.decoders[value[:5]].type.cls in self._inside:
-            return chain.last_time >= track.log.times[index]
-        return done()
 
     # ---- behind the end of the record
 
@@ -361,7 +339,8 @@ class World:
         """What left the record goes on until nothing is left to do for it."""
         self.now = max((chain.last_time for chain in self.chains.values()), default=0)
         for _ in range(ROUNDS):
-            if not any([self._turn(chain) for chain in self.chains.values()]):
+            turns = [self._turn(chain) for chain in self.chains.values()]
+            if not any(turns):
                 return
 
     def _turn(self, chain: Chain) -> bool:
@@ -385,14 +364,3 @@ class World:
             chain.due.append((key, outcome))
         else:
             self._never_made(chain, key, row)
-
-
-def _origin_of(value: bytes | None) -> tuple[str, int, int, str] | None:
-    """(topic, partition, offset, service) of an id that a service made; None: it is none."""
-    where, _, _ = ident(value).decode("utf-8", "replace").rpartition(".")
-    where, _, service = where.rpartition(".")
-    where, _, offset = where.rpartition("/")
-    topic, _, partition = where.rpartition("/")
-    if not (topic and service and partition.isdigit() and offset.isdigit()):
-        return None
-    return topic, int(partition), int(offset), service
