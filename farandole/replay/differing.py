@@ -26,6 +26,9 @@ ENDINGS: Final[dict[type[Any], str]] = {
 }
 """Events that end a saga, and how people call it."""
 
+TELLING: Final = frozenset((*ENDINGS, events.OrderPlaced, events.PaymentCaptured))
+"""What is decoded to say how a saga ended, and what it cost."""
+
 OPEN, PARKED = "open", "parked"
 
 
@@ -230,8 +233,12 @@ class Judge:
         return side
 
     def _event(self, value: bytes) -> Any:
+        """The event, if it is of a type that tells how a saga stands."""
+        decoder = self._codec.decoders.get(value[:5])
+        if decoder is None or decoder.type.cls not in TELLING:
+            return None
         try:
-            return self._codec.decode(value)[1]
+            return decoder.decode(value)[3]
         except CodecError:
             return None
 

@@ -21,9 +21,11 @@ from farandole.simulation.run import Run
 from farandole.simulation.tape import Tape
 from farandole.simulation.trial import trial
 from farandole.simulation.workers import Workshop
+from tests.replay.maker import Maker, order, ordered, stocked
 from tests.replay.model import ModelSource, played, quiet
 
 SEEDS = 30
+ACCEPTED = ("accepted", "r", "")
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +143,24 @@ def test_who_gets_the_stock_that_others_do_not_is_told_too(workshop: Workshop) -
         assert {each.saga for each in found.ended_otherwise} == expected, f"seed {seed}"
         lucky += sum(each.after.ending == "completed" for each in found.ended_otherwise)
     assert lucky > 0
+
+
+def test_of_many_orders_exactly_those_that_the_rule_meets_end_otherwise(workshop: Workshop) -> None:
+    """Who they are is worked out from the orders alone. The other thousands are told by their number."""
+    strict = changed("order", PlaceOrder, few_pieces_only)
+    maker = Maker(workshop)
+    placed = [order(n, f"sku-{n % 50}", 1 + n % 5, card=f"tok_{n}") for n in range(2_000)]
+    for n in range(50):
+        stocked(maker, f"sku-{n}", 1_000_000)
+    ordered(maker, placed, orders.order_id)
+    declined = {orders.order_id("customer", str(n)) for n in range(0, 2_000, 7)}
+    maker.settle(lambda saga, step: ("refused", "", "no") if step == "authorise" and saga in declined else ACCEPTED)
+    replicas = {s: Replica(s, strict.project, 6, strict.services[s].bindings) for s in SERVICES}
+    found = shadow(maker, workshop.topics, replicas, quiet)
+    expected = {orders.order_id("customer", str(n)) for n in range(2_000) if 1 + n % 5 > 3}
+    assert {each.saga for each in found.ended_otherwise} == expected
+    assert {each.saga for each in found.differing} == expected
+    assert found.before == {"completed": 1_714, "cancelled": 286}
+    assert found.after["refused"] == len(expected) == 800
+    charged = [1_000 * (1 + n % 5) for n in range(2_000) if 1 + n % 5 > 3 and n % 7]
+    assert sum(each.before.charged for each in found.differing) == sum(charged)
