@@ -123,6 +123,14 @@ def rebuild(
     from_snapshot: Annotated[
         Path | None, typer.Option(help="Begin there, instead of at the beginning of history.")
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on from this file, and leave there where it ended or was stopped: a snapshot, too."),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Put them in the place of the live ones. The service has to be stopped.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --apply: say what would change, and end.")] = False,
     rate: Rate = 0.0,
     as_json: AsJson = False,
 ) -> None:
@@ -134,18 +142,34 @@ def rebuild(
     Example: farandole replay rebuild inventory --from-snapshot inventory.snapshot
     """
     from farandole.replay import report
+    from farandole.replay.applying import Applier, check_stopped
     from farandole.replay.opening import opened
     from farandole.replay.pace import Pace
     from farandole.replay.rebuilding import Rebuilder, compare, read_live
     from farandole.replay.snapshot import Snapshot
 
+    if resume and resume.exists():
+        from_snapshot = resume
     with opened() as found, shown(eta=True) as progress:
         replica = found.replica(service)
+        if apply and not dry_run:
+            check_stopped(found.config, found.namespace + service)  # before an hour of work, and again after it
         snapshot = Snapshot.load(from_snapshot, service, found.namespace) if from_snapshot else None
         live = read_live(found.reader, replica, progress)
         until = live.position | {p: found.reader.ends()[f"{service}.journal", p] for p in live.moving}
-        rebuilt = Rebuilder(found.reader, replica, snapshot, Pace(rate)).run(until, progress)
+        rebuilder = Rebuilder(found.reader, replica, snapshot, Pace(rate))
+        try:
+            rebuilt = rebuilder.run(until, progress)
+        finally:
+            if resume and rebuilder.rebuilt.position:
+                rebuilder.so_far().save(resume, found.namespace)
         outcome = report.Comparison(rebuilt, live.moving, compare(live, rebuilt, replica), from_snapshot)
+        if apply and not dry_run and outcome.differing:
+            outcome.written = Applier(found.config, found.namespace, found.reader, replica).apply(
+                live, rebuilt, progress
+            )
+            again = read_live(found.reader, replica, progress)
+            outcome.left = sum(each.count for each in compare(again, rebuilt, replica))
     report.show(outcome, as_json)
     raise typer.Exit(0 if outcome.ok else DIFFERENT)
 

@@ -117,12 +117,27 @@ class Rebuilder:
         self.rebuilt.seconds = time.monotonic() - begun
         return self.rebuilt
 
+    def so_far(self) -> Snapshot:
+        """What is rebuilt, wherever it was interrupted: partitions that are done, the one under way as of the last line
+        that was played to its end, and the others as they began.
+        """
+        position = {p: self._begin(p) for p in range(self._replica.partitions)} | self.rebuilt.position
+        rows: dict[tuple[str, int], Mapping[bytes, bytes]] = dict(self._snapshot.rows) if self._snapshot else {}
+        rows = {where: each for where, each in rows.items() if where[1] not in self.rebuilt.position}
+        return Snapshot(self._service, position, rows | dict(self.rebuilt.rows), self._snapshot_times())
+
+    def _snapshot_times(self) -> Mapping[tuple[str, int], Mapping[bytes, int]]:
+        return self._snapshot.times if self._snapshot else {}
+
+    def _begin(self, partition: int) -> int:
+        return 0 if self._snapshot is None else self._snapshot.position[partition]
+
     def _first_lines(self, places: list[Place]) -> dict[Place, int]:
         """Where the journal is read from."""
         first = {}
         for place in places:
             start = self._source.starts[place]
-            wanted = 0 if self._snapshot is None else self._snapshot.position[place[1]]
+            wanted = self._begin(place[1])
             if wanted < start:
                 raise past_retention(self._service, place, wanted, start)
             first[place] = wanted
@@ -156,13 +171,18 @@ class Rebuilder:
         player = Player(self._replica, partition, history.logs, letters, rebuilt.notes)
         player.begin(self._snapshot.rows_of(partition) if self._snapshot else ())
         log, decode = history.log(place), line_decoder(self._codec)
-        for index, value in enumerate(log.values()):
-            player.play(decode(value, log), log.times[index])
-            if index % 200 == 0:
-                progress(rebuilt.transactions + index, total)
-        for table in self._replica.processor.tables:
-            rebuilt.rows[table, partition] = self._replica.encoded(table, partition)
-        player.end()
+        try:
+            for index, value in enumerate(log.values()):
+                player.play(decode(value, log), log.times[index])
+                rebuilt.position[partition] = log.offsets[index] + 1
+                if index % 200 == 0:
+                    progress(rebuilt.transactions + index, total)
+        finally:
+            self._replica.processor.rollback()  # of what a line that was interrupted has written; else of nothing
+            rebuilt.position.setdefault(partition, self._begin(partition))
+            for table in self._replica.processor.tables:
+                rebuilt.rows[table, partition] = self._replica.encoded(table, partition)
+            player.end()
         rebuilt.messages += player.messages
         rebuilt.transactions += player.transactions
 

@@ -15,12 +15,19 @@ SHOWN = 20
 
 @dataclass
 class Comparison:
-    """A service's tables from history beside the live ones. moving: partitions that never stood still"""
+    """A service's tables from history beside the live ones.
+
+    moving:  partitions that never stood still
+    written: rows that were put in the place of the live ones; None: that was not asked for
+    left:    rows that still differ after that
+    """
 
     rebuilt: Rebuilt
     moving: list[int]
     tables: list[TableDifference]
     snapshot: Path | None = None
+    written: int | None = None
+    left: int = 0
 
     @property
     def differing(self) -> int:
@@ -28,7 +35,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        return not self.differing and not self.moving
+        return not self.moving and not (self.differing if self.written is None else self.left)
 
     def to_dict(self) -> dict[str, Any]:
         rebuilt = self.rebuilt
@@ -42,6 +49,8 @@ class Comparison:
             "seconds": round(rebuilt.seconds, 3),
             "differing": self.differing,
             "moving": self.moving,
+            "written": self.written,
+            "left": self.left,
             "tables": {table.table: table.to_dict() for table in self.tables},
             "notes": rebuilt.notes.kept,
             "notes_count": rebuilt.notes.count,
@@ -72,5 +81,8 @@ def show(outcome: Comparison, as_json: bool) -> None:
         print(f"  and {rebuilt.notes.count - SHOWN:,} more notes (--json shows more)")
     if outcome.moving:
         print(f"  partitions {', '.join(map(str, outcome.moving))} never stood still: not compared")
-    if outcome.ok:
+    if outcome.written is not None:
+        left = f"; {outcome.left:,} rows still differ" if outcome.left else ": they are the live ones now"
+        print(f"  {outcome.written:,} rows were written to the changelogs{left}")
+    elif outcome.ok:
         print("  history and the live tables are the same, to the byte")

@@ -1,7 +1,7 @@
 """A long history, made quickly: the processors of all services in one loop, each transaction written to logs in memory.
 
-Nothing goes wrong in it but what the orders bring with them: cards that are declined, stock that runs out. It is as long
-as one likes: a hundred thousand orders take a minute.
+Nothing goes wrong in it but what the orders bring with them: cards that are declined, stock that runs out. It is as
+long as one likes: a hundred thousand orders take a minute.
 """
 
 from __future__ import annotations
