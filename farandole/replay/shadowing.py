@@ -44,7 +44,7 @@ def shadow(
         letters = {service: read_letters(source, service, progress) for service in replicas}
         history = stack.enter_context(History(source, pace, spool))
         codec = next(iter(replicas.values())).project.codec
-        _read(source, topics, replicas, history, progress)
+        read_history(source, topics, replicas, history, progress)
         read = time.monotonic() - begun
         world = World(replicas, codec, history.logs, letters, unasked)
         world.run(progress, "playing")
@@ -73,6 +73,11 @@ def plan(source: Source, topics: Topics) -> dict[str, int]:
     return {"topics": len({topic for topic, _ in ends}), "offsets": sum(ends[p] - source.starts[p] for p in ends)}
 
 
+def replayed_topics(topics: Topics, services: Iterable[str]) -> set[str]:
+    """Every topic that a shadow replay reads."""
+    return _journals(services) | _events(topics)
+
+
 def _journals(services: Iterable[str]) -> set[str]:
     return {f"{service}.journal" for service in services}
 
@@ -81,7 +86,7 @@ def _events(topics: Topics) -> set[str]:
     return {name for name, topic in topics.topics.items() if topic.events or name.endswith(".operations")}
 
 
-def _read(source: Source, topics: Topics, replicas: Iterable[str], history: History, progress: Progress) -> None:
+def read_history(source: Source, topics: Topics, replicas: Iterable[str], history: History, progress: Progress) -> None:
     """The journals first, and then every topic of events, further: what a line took, or published, is there then."""
     journals = _journals(replicas)
     _must_be_whole(source, journals)
