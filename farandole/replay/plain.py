@@ -66,19 +66,19 @@ def content(codec: Codec, value: bytes | None) -> dict[str, Any]:
         decoded = decoder.decode(value)
         if decoder.type.is_row:
             return {"type": decoder.type.name, "row": plain(decoded)}
-        meta = codec.meta_of(value)
     except CodecError as error:
-        return {"type": None, "undecodable": error.what, "bytes": _shortened(value)}
+        return {"type": None, "undecodable": error.what, "bytes": _shortened(value)} | _metadata(codec, value)
     fields = plain(decoded[3])
     fields.pop("saga", None)
-    return {
-        "type": decoder.type.name,
-        "id": meta.id,
-        "saga": meta.saga,
-        "flow": meta.flow,
-        "cause": meta.cause,
-        "event": fields,
-    }
+    return {"type": decoder.type.name} | _metadata(codec, value) | {"event": fields}
+
+
+def _metadata(codec: Codec, value: bytes) -> dict[str, str]:
+    """Id, saga, flow and cause, as far as they can be read: they come first, and may be whole where the rest is not."""
+    try:
+        return codec.meta_of(value)._asdict()
+    except CodecError:
+        return {}
 
 
 def line(said: dict[str, Any]) -> str:

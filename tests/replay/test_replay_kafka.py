@@ -80,7 +80,7 @@ def test_history_replayed_is_the_live_tables_to_the_byte(past: Past, service: st
     assert (found["differing"], found["moving"], found["notes"]) == (0, [], [])
     assert sum(table["rows"] for table in found["tables"].values()) > 50
     if service == "inventory":
-        assert found["tables"]["parked"]["rows"] == 1
+        assert found["tables"]["parked"]["rows"] > 0
 
 
 def test_from_a_snapshot_nothing_is_left_to_read(past: Past, tmp_path: Path) -> None:
