@@ -60,6 +60,9 @@ def test_secrets_are_masked_wherever_they_are(workshop: Workshop) -> None:
     assert b"tok_secret".hex() not in line(row)
 
 
+BROKEN = [b"", b"\0", b"\xff" * 9, b"\0\0\0\0\x19", b"\0\0\0\0\x19\x02\xff\xff", b"\0" * 10_000]
+
+
 @pytest.mark.parametrize("value", BROKEN)
 def test_no_bytes_stop_it(workshop: Workshop, value: bytes) -> None:
     record = LogRecord("order", 0, 7, 1_750_000_000_000, b"\xff\xfe", value)
