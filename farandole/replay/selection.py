@@ -112,7 +112,7 @@ def bounds(source: Timed, selection: Selection) -> Bounds:
         there = max(starts[place], begin.get(place, 0))
         if selection.stretches and wanted < starts[place]:
             gone.append(f"{place[0]}/{place[1]}: offsets {wanted} to {starts[place] - 1} are past retention")
-        elif starts[place] > 0 and begin.get(place, 0) <= starts[place]:
+        elif not selection.stretches and starts[place] > 0 and begin.get(place, 0) <= starts[place]:
             gone.append(f"{place[0]}/{place[1]}: what lay before offset {starts[place]} is past retention")
         first[place] = max(wanted, there)
         last[place] = max(first[place], min(ends[place], end.get(place, ends[place]), until or ends[place]))
