@@ -13,13 +13,12 @@ from typing import Any
 from events import OrderLine, PlaceOrder, StockReceived
 from farandole.audit.records import LogRecord, Place
 from farandole.event import Event, Meta
+from farandole.eviction import Evictions
 from farandole.partitioner import partition_of
 from farandole.replay.replica import Replica
 from farandole.simulation.workers import Workshop
 
 BEGINNING = 1_750_000_000_000
-BATCH = 200
-"""Messages of a partition that a transaction takes at the most."""
 
 
 class Message:
@@ -51,9 +50,13 @@ class Message:
 
 
 class Maker:
-    """A source, as `farandole.audit.reading.Reader` is one, that makes its own records."""
+    """A source, as `farandole.audit.reading.Reader` is one, that makes its own records.
 
-    def __init__(self, workshop: Workshop, partitions: int = 6) -> None:
+    batch: messages that a transaction takes of one topic at the most
+    """
+
+    def __init__(self, workshop: Workshop, partitions: int = 6, batch: int = 200) -> None:
+        self.batch = batch
         self.workshop, self.codec = workshop, workshop.project.codec
         self.partitions: Mapping[str, int] = dict.fromkeys(workshop.topics.topics, partitions)
         self._count = partitions
@@ -97,8 +100,12 @@ class Maker:
         records = self.log[topic, partition]
         records.append(LogRecord(topic, partition, len(records), self.now, key, value))
 
-    def settle(self, outcome: Callable[[str, str], tuple[str, str, str]]) -> None:
-        """Until nothing is left to do. outcome: of the operation of a saga's outside call"""
+    def settle(self, outcome: Callable[[str, str], tuple[str, str, str]], keep: int | None = None) -> None:
+        """Until nothing is left to do.
+
+        outcome: of the operation of a saga's outside call
+        keep:    milliseconds after which rows of ended sagas go; None: they stay
+        """
         services = {
             name: Replica(name, self.workshop.project, self._count, service.bindings)
             for name, service in self.workshop.services.items()
@@ -106,6 +113,8 @@ class Maker:
         with ExitStack() as stack:
             for replica in services.values():
                 stack.enter_context(replica.entered())
+                if keep is not None:
+                    replica.processor.evictions = Evictions(replica.ended, keep)
                 for p in range(self._count):
                     replica.processor.add_partition(p)
             turns = [_Turn(self, replica, p, outcome) for replica in services.values() for p in range(self._count)]
@@ -128,7 +137,7 @@ class _Turn:
         processor, maker = self._replica.processor, self._maker
         messages: list[Message] = []
         for topic, at in self._cursor.items():
-            some = maker.log[topic, self._partition][at : at + BATCH]
+            some = maker.log[topic, self._partition][at : at + maker.batch]
             messages += map(Message, some)
             self._cursor[topic] += len(some)
         calls, self._calls = self._calls, []
@@ -140,6 +149,7 @@ class _Turn:
             row = processor.tables["calls"].parts[self._partition].rows[key]
             processor.answer(self._partition, key, *self._outcome(row.saga, row.operation))
         self._calls += [key for part, key, _ in self._replica.undo if part.table == "calls" and key in part.rows]
+        processor.evict(self._partition, maker.now)
         processor.seal()
         for topic, value, key in processor.events:
             maker._append(topic, key.encode(), value)

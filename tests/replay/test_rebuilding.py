@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from agents import shipping
-from events import PaymentAuthorised, Shipment
+from agents.order import order_id
+from events import FarandoleJournal, PaymentAuthorised, Shipment
 from farandole.audit.records import Place
 from farandole.errors import ReplayError
 from farandole.replay.rebuilding import Live, Rebuilder, Rebuilt, compare, read_live
 from farandole.replay.replica import Replica
+from farandole.replay.shadowing import shadow
 from farandole.replay.snapshot import Snapshot
 from farandole.simulation.plan import SERVICES
 from farandole.simulation.run import Run
 from farandole.simulation.workers import Workshop
+from tests.replay.maker import Maker, order, ordered, stocked
 from tests.replay.model import ModelSource, played, quiet
 
 SEEDS = 30
@@ -33,7 +36,7 @@ def replica_of(workshop: Workshop, run: Run, service: str) -> Replica:
     return Replica(service, workshop.project, run.plan.partitions)
 
 
-def rebuild(source: ModelSource, replica: Replica) -> tuple[Live, Rebuilt]:
+def rebuild(source: ModelSource | Maker, replica: Replica) -> tuple[Live, Rebuilt]:
     live = read_live(source, replica, quiet)
     assert live.moving == []
     return live, Rebuilder(source, replica).run(live.position, quiet)
@@ -57,6 +60,25 @@ def test_history_replayed_is_the_tables_as_their_changelogs_have_them(workshop: 
             dead += len(live.rows["parked", 0])
     assert rows > 10 * SEEDS
     assert dead > 0
+
+
+def test_rows_that_went_go_when_the_journal_says_so(workshop: Workshop) -> None:
+    """By no clock: nothing tells a replay for how long rows were kept."""
+    maker = Maker(workshop, batch=3)
+    stocked(maker, "tea", 10_000)
+    ordered(maker, [order(n, "tea", 1) for n in range(200)], order_id)
+    maker.settle(lambda saga, step: ("accepted", "r", ""), keep=20)
+    decode = workshop.project.codec.type_of(FarandoleJournal).decode_row
+    journals = [record for (topic, _), log in maker.log.items() if topic.endswith(".journal") for record in log]
+    assert sum(len(decode(record.value or b"").evicted) for record in journals) > 100
+    for service in SERVICES:
+        replica = Replica(service, workshop.project, 6)
+        live, rebuilt = rebuild(maker, replica)
+        assert rebuilt.rows == live.rows, service
+        assert rebuilt.notes.count == 0
+    replicas = {service: Replica(service, workshop.project, 6) for service in SERVICES}
+    found = shadow(maker, workshop.topics, replicas, quiet)
+    assert (found.differing, found.rows_differing) == ([], 0)
 
 
 def test_a_decision_that_is_another_today_shows_in_the_rows_it_wrote(workshop: Workshop) -> None:

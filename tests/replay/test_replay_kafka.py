@@ -206,13 +206,18 @@ class TestApply:
         zombie = Producer({**past.kafka.config, "transactional.id": f"{past.namespace}notification-0"})
         zombie.init_transactions(20)
         assert past.json("rebuild", "notification", "--apply")["written"] == 1
-        zombie.begin_transaction()
-        zombie.produce(place.topic, None, place.key, place.partition)
-        zombie.flush(20)
         with pytest.raises(KafkaException) as failure:
-            zombie.commit_transaction(20)
+            erase(zombie, place)
         assert failure.value.args[0].code() in FENCED
         assert past.json("rebuild", "notification")["differing"] == 0
+
+
+def erase(zombie: Producer, row: Row) -> None:
+    """In a transaction. It is told at one step or another that it is fenced."""
+    zombie.begin_transaction()
+    zombie.produce(row.topic, None, row.key, row.partition)
+    zombie.flush(20)
+    zombie.commit_transaction(20)
 
 
 class Row(NamedTuple):
