@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from contextlib import ExitStack
@@ -98,11 +99,17 @@ def inspect(
         inspection = inspecting.Inspection(found.project.codec, selection, where, Pace(rate), limit)
         with ExitStack() as stack:
             file = stack.enter_context(out.open("a")) if out else sys.stdout
+            for number, stop in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, terminated)):
+                signal.signal(number, lambda n, frame, stop=stop: inspection.interrupt(lambda: stop(n, frame)))  # type: ignore[misc]
             try:
                 inspection.run(found.reader, lambda text: print(text, file=file), progress)
-            finally:
                 file.flush()
+            except BrokenPipeError:  # whoever reads has seen enough; how much of it, nobody knows
+                resume = None
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            finally:
                 if resume:
+                    file.flush()
                     inspecting.save(resume, asked, inspection)
 
 

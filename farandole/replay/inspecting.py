@@ -48,6 +48,15 @@ class Inspection:
         self._last = where.last
         self._kept: list[tuple[int, str, int, int, str]] = []
         self.found = 0
+        self._handing_out = False
+        self._stop: Callable[[], None] | None = None
+
+    def interrupt(self, stop: Callable[[], None]) -> None:
+        """Stop, but not between a record that was handed out and the note that it was. For signal handlers."""
+        if self._handing_out:
+            self._stop = stop
+        else:
+            stop()
 
     def run(self, source: Readable, out: Callable[[str], None], progress: Progress) -> int:
         """Returns how many records were wanted."""
@@ -63,6 +72,17 @@ class Inspection:
 
     def _take(self, record: LogRecord) -> None:
         self._pace.step()
+        self._handing_out = True
+        try:
+            self._hand_out(record)
+        finally:
+            self._handing_out = False
+        if self._stop is not None:
+            self._stop()
+        if self._limit and self.found >= self._limit:
+            raise Enough
+
+    def _hand_out(self, record: LogRecord) -> None:
         if self._is_wanted(record):
             text = line(described(self._codec, record))
             if self._selection.saga:
@@ -72,8 +92,6 @@ class Inspection:
             self.found += 1
         if not self._selection.saga:  # it is handed out in the end
             self.position[record.topic, record.partition] = record.offset + 1
-        if self._limit and self.found >= self._limit:
-            raise Enough
 
     def _is_wanted(self, record: LogRecord) -> bool:
         wanted = self._selection

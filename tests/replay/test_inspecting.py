@@ -183,6 +183,29 @@ def test_an_interruption_hands_out_nothing_twice_and_misses_nothing(
         assert sorted(said) == sorted(whole), f"stopped at {stop}"
 
 
+def test_a_signal_waits_until_what_was_handed_out_is_noted(workshop: Workshop, source: ModelSource) -> None:
+    selection, codec = Selection(), workshop.project.codec
+    inspection = Inspection(codec, selection, bounds(source, selection), Pace())
+    said: list[str] = []
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    def out(text: str) -> None:
+        said.append(text)
+        if len(said) == 3:
+            inspection.interrupt(stop)  # as a handler that is called at the worst moment
+
+    with pytest.raises(KeyboardInterrupt):
+        inspection.run(source, out, quiet)
+    noted = sum(
+        first <= record.offset < inspection.position[place]
+        for place, first in bounds(source, selection).first.items()
+        for record in source.log[place]
+    )
+    assert noted == len(said) == 3
+
+
 def test_a_pace_is_kept() -> None:
     now, slept = [0.0], []
 
