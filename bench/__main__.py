@@ -30,7 +30,7 @@ def command(
     waiting: Annotated[
         int, typer.Option("--backlog", min=0, help="Orders of the backlog under which memory is watched; 0: leave out.")
     ] = 1_000_000,
-    replayed: Annotated[int, typer.Option(min=0, help="Orders whose history is read again; 0: leave out.")] = 5_000,
+    replayed: Annotated[int, typer.Option(min=0, help="Orders whose history is read again; 0: leave out.")] = 20_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     profiled: Annotated[bool, typer.Option("--profile", help="Show where Farandole's time goes instead.")] = False,
 ) -> None:

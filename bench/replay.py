@@ -22,6 +22,7 @@ from farandole.audit.records import Place
 from farandole.codec import Codec
 from farandole.replay.history import History
 from farandole.replay.replica import Replica
+from farandole.replay.runs import QuickReader
 from farandole.replay.shadowing import read_history, replayed_topics, shadow
 
 TURNS = 5
@@ -71,7 +72,7 @@ def _compare(stage: Stage, codec: Codec, namespace: str, count: int) -> dict[str
 
 def _read(stage: Stage, codec: Codec, namespace: str) -> tuple[float, int]:
     """As a replay reads: kept where it can be looked up. When it began, and how many."""
-    reader = Reader(stage.kafka, namespace, stage.topics.topics)
+    reader = QuickReader(stage.kafka, namespace, stage.topics.topics)
     try:
         with History(reader) as history:
             begun = time.monotonic()
@@ -83,7 +84,7 @@ def _read(stage: Stage, codec: Codec, namespace: str) -> tuple[float, int]:
 
 def _only_decode(stage: Stage, codec: Codec, namespace: str) -> tuple[float, int]:
     """What any consumer would have to do to decode the same records, with the same settings, and no more."""
-    reader = Reader(stage.kafka, namespace, stage.topics.topics)
+    reader = QuickReader(stage.kafka, namespace, stage.topics.topics)
     try:
         begun = time.monotonic()
         wanted = replayed_topics(stage.topics, stage.topics.services)
@@ -116,7 +117,7 @@ def _consume(reader: Reader, codec: Codec, first: Offsets, ends: dict[Place, int
 
 def _shadow(stage: Stage, namespace: str) -> Any:
     project = Project.read()
-    reader = Reader(stage.kafka, namespace, stage.topics.topics)
+    reader = QuickReader(stage.kafka, namespace, stage.topics.topics)
     try:
         replicas = {
             service: Replica(service, project, reader.partitions[f"{service}.journal"])

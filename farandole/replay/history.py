@@ -11,6 +11,7 @@ import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -18,6 +19,7 @@ from farandole.audit.reading import Progress
 from farandole.audit.records import LogRecord, Place
 from farandole.replay.inspecting import Readable
 from farandole.replay.pace import Pace
+from farandole.replay.runs import QuickReader
 
 _BUFFER: Final = 4 * 1024 * 1024
 _NONE: Final = -1
@@ -77,6 +79,18 @@ class Log:
         self._keys.append(_NONE if key is None else len(key))
         self._values.append(_NONE if value is None else len(value))
         self._at.append(self._spool.write(key, value))
+
+    def extend(self, messages: list[Any], offsets: list[int]) -> None:
+        """A run of messages of this partition."""
+        keys = [message.key() for message in messages]
+        values = [message.value() for message in messages]
+        self.offsets.extend(offsets)
+        self.times.extend([message.timestamp()[1] for message in messages])
+        self._keys.extend([_NONE if key is None else len(key) for key in keys])
+        self._values.extend([_NONE if value is None else len(value) for value in values])
+        pieces = [(key or b"") + (value or b"") for key, value in zip(keys, values, strict=True)]
+        begin = self._spool.write(None, b"".join(pieces))
+        self._at.extend(accumulate(map(len, pieces[:-1]), initial=begin))
 
     def key(self, index: int) -> bytes | None:
         length, at = self._keys[index], self._at[index]
@@ -151,6 +165,13 @@ class History:
     def read(self, first: Mapping[Place, int], end: Mapping[Place, int], progress: Progress, what: str) -> None:
         """Read these stretches, behind whatever was read of these places before."""
         wanted = {place: offset for place, offset in end.items() if first[place] < offset}
+        if isinstance(self._source, QuickReader) and not self._pace.rate:
+            logs = {place: self.log(place) for place in wanted}
+            self.records += self._source.read_runs(
+                first, wanted, lambda place, messages, offsets: logs[place].extend(messages, offsets), progress, what
+            )
+            self._spool.settle()
+            return
         adds = {place: self.log(place).add for place in wanted}
         step = self._pace.step
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from farandole import assembly, config
 from farandole.assembly import Project
-from farandole.audit.reading import Reader
 from farandole.config import ClientConfig
 from farandole.errors import AuditError, ConfigError, ReplayError
 from farandole.replay.replica import Replica
+from farandole.replay.runs import QuickReader
 from farandole.topics import Topics
 
 PATIENCE = 60.0
@@ -26,7 +26,7 @@ class Opened:
     namespace: str
     topics: Topics
     project: Project
-    reader: Reader
+    reader: QuickReader
 
     def replica(self, service: str) -> Replica:
         """ConfigError if there is no such service."""
@@ -44,7 +44,7 @@ def opened() -> Iterator[Opened]:
     project = Project.read(registry=assembly._registry())
     config.check_broker(kafka)
     try:
-        reader = Reader(kafka, namespace, topics.topics, PATIENCE)
+        reader = QuickReader(kafka, namespace, topics.topics, PATIENCE)
         try:
             yield Opened(kafka, namespace, topics, project, reader)
         finally:

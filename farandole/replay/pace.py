@@ -18,16 +18,16 @@ class Pace:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._rate, self._now, self._sleep = rate, now, sleep
+        self.rate, self._now, self._sleep = rate, now, sleep
         self._count, self._begun = 0, 0.0
 
     def step(self) -> None:
         """One more record; returns when it is its turn."""
-        if not self._rate:
+        if not self.rate:
             return
         if not self._count:
             self._begun = self._now()
         self._count += 1
-        ahead = self._begun + self._count / self._rate - self._now()
+        ahead = self._begun + self._count / self.rate - self._now()
         if ahead > EARLY:
             self._sleep(ahead)
