@@ -46,10 +46,13 @@ def measure(stage: Stage, codec: Codec, count: int) -> dict[str, Any]:
 
 def _compare(stage: Stage, codec: Codec, namespace: str, count: int) -> dict[str, Any]:
     rates: dict[str, list[float]] = {"farandole": [], "raw": []}
+    cpu: dict[str, list[float]] = {"farandole": [], "raw": []}
     records = 0
     for turn in range(TURNS):
         for side, work in (("farandole", _read), ("raw", _only_decode)):
+            before = time.process_time()
             begun, seen = work(stage, codec, namespace)
+            cpu[side].append((time.process_time() - before) / seen * 1e6)
             rates[side].append(seen / (time.monotonic() - begun))
             if records not in (0, seen):
                 raise AssertionError(f"{side} read {seen:,} records, not {records:,}")
@@ -64,6 +67,8 @@ def _compare(stage: Stage, codec: Codec, namespace: str, count: int) -> dict[str
         "raw_records_per_second": round(median(rates["raw"])),
         "rate_ratio": round(median(turns), 3),
         "rate_ratios": [round(each, 3) for each in turns],
+        "cpu_us_per_record": round(median(cpu["farandole"]), 2),
+        "raw_cpu_us_per_record": round(median(cpu["raw"]), 2),
         "shadow_seconds": round(whole.seconds, 2),
         "shadow_records_per_second": round(whole.records / whole.seconds),
         "shadow_differing": len(whole.differing),

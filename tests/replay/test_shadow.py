@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from agents import inventory as stock
 from agents import order as orders
-from events import Hold, InventoryLineShort, PlaceOrder, StockHoldRequested
+from agents import payment
+from events import AuthoriseAnswered, Hold, InventoryLineShort, PlaceOrder, StockHoldRequested
 from farandole.assembly import Binding
 from farandole.replay.differing import Shadow
 from farandole.replay.replica import Replica
@@ -35,10 +36,7 @@ def workshop() -> Workshop:
 
 def shadowed(workshop: Workshop, run: Run, **options: str) -> Shadow:
     """The handlers are those of the workshop, with what fails on purpose in it."""
-    replicas = {
-        service: Replica(service, workshop.project, run.plan.partitions, workshop.services[service].bindings)
-        for service in SERVICES
-    }
+    replicas = replicas_of(workshop, run.plan.partitions)
     return shadow(ModelSource(run), workshop.topics, replicas, quiet, **options)  # type: ignore[arg-type]
 
 
@@ -145,6 +143,28 @@ def test_who_gets_the_stock_that_others_do_not_is_told_too(workshop: Workshop) -
     assert lucky > 0
 
 
+def test_what_is_not_published_any_more_is_told_though_nobody_heard_it(workshop: Workshop) -> None:
+    """The ledger is heard by no service: no journal line misses a posting."""
+
+    def unposted(answer: AuthoriseAnswered) -> Any:
+        effects = payment.authorise_answered(answer)
+        return effects[0] if isinstance(effects, tuple) else effects
+
+    careless = changed("payment", AuthoriseAnswered, unposted)
+    maker = Maker(workshop)
+    stocked(maker, "tea", 10_000)
+    ordered(maker, [order(n, "tea", 1) for n in range(50)], orders.order_id)
+    maker.settle(lambda saga, step: ACCEPTED)
+    found = shadow(maker, workshop.topics, replicas_of(careless), quiet)
+    assert (len(found.differing), found.ended_otherwise, found.rows_differing) == (50, [], 0)
+    first = found.differing[0].first
+    assert (first["before"]["type"], first["before"]["event"]["memo"]) == ("payment.ledger.posted", "authorise")
+
+
+def replicas_of(workshop: Workshop, partitions: int = 6) -> dict[str, Replica]:
+    return {s: Replica(s, workshop.project, partitions, workshop.services[s].bindings) for s in SERVICES}
+
+
 def test_of_many_orders_exactly_those_that_the_rule_meets_end_otherwise(workshop: Workshop) -> None:
     """Who they are is worked out from the orders alone. The other thousands are told by their number."""
     strict = changed("order", PlaceOrder, few_pieces_only)
@@ -155,8 +175,7 @@ def test_of_many_orders_exactly_those_that_the_rule_meets_end_otherwise(workshop
     ordered(maker, placed, orders.order_id)
     declined = {orders.order_id("customer", str(n)) for n in range(0, 2_000, 7)}
     maker.settle(lambda saga, step: ("refused", "", "no") if step == "authorise" and saga in declined else ACCEPTED)
-    replicas = {s: Replica(s, strict.project, 6, strict.services[s].bindings) for s in SERVICES}
-    found = shadow(maker, workshop.topics, replicas, quiet)
+    found = shadow(maker, workshop.topics, replicas_of(strict), quiet)
     expected = {orders.order_id("customer", str(n)) for n in range(2_000) if 1 + n % 5 > 3}
     assert {each.saga for each in found.ended_otherwise} == expected
     assert {each.saga for each in found.differing} == expected
