@@ -226,7 +226,8 @@ def _replay(found: dict[str, Any]) -> list[str]:
         f"{found['rate_ratio']:.2f} of the rate of a consumer that only decodes the same records "
         f"({found['raw_records_per_second']:,} records/s; aim: 0.5 or more), at "
         f"{found['cpu_us_per_record']:.1f} µs CPU beside {found['raw_cpu_us_per_record']:.1f}; "
-        f"a whole shadow replay of it takes {found['shadow_seconds']:.1f} s ({found['shadow_records_per_second']:,} records/s)",
+        f"a whole shadow replay of it takes {found['shadow_seconds']:.1f} s "
+        f"({found['shadow_records_per_second']:,} records/s)",
     ]
 
 
