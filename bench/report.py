@@ -200,7 +200,8 @@ def show(found: dict[str, Any]) -> None:
     console.print(_latency_table(found["latency"]))
     console.print(_hop_table(found["latency"]))
     memory = _memory(found["memory"]) if "memory" in found else []
-    for line in (*_conclusions(found), *_recovery(found["recovery"]), *memory):
+    replay = _replay(found["replay"]) if "replay" in found else []
+    for line in (*_conclusions(found), *_recovery(found["recovery"]), *replay, *memory):
         console.print(line, highlight=False)
 
 
@@ -216,6 +217,17 @@ def _recovery(found: dict[str, Any]) -> list[str]:
         f"A killed worker serves again after {seconds} s from its start (aim: 3 s)",
         f"A transaction that it left open holds up readers for {owner} s if it is restarted, "
         f"{hanging['another_worker_takes_over']:.1f} s if another worker takes over",
+    ]
+
+
+def _replay(found: dict[str, Any]) -> list[str]:
+    return [
+        f"The history of {found['orders']:,} orders is read again at {found['records_per_second']:,} records/s: "
+        f"{found['rate_ratio']:.2f} of the rate of a consumer that only decodes the same records "
+        f"({found['raw_records_per_second']:,} records/s; aim: 0.5 or more), at "
+        f"{found['cpu_us_per_record']:.1f} µs CPU beside {found['raw_cpu_us_per_record']:.1f}; "
+        f"a whole shadow replay of it takes {found['shadow_seconds']:.1f} s "
+        f"({found['shadow_records_per_second']:,} records/s)",
     ]
 
 

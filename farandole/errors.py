@@ -8,7 +8,8 @@
     ├── FlowError             a flow that binds what cannot be bound
     ├── BrokerError           no broker, a broker that refuses, positions lost
     ├── EmbeddedKafkaError    the embedded Kafka could not be fetched, started or stopped
-    └── AuditError            the audit could not be carried out (not: it found something)
+    ├── AuditError            the audit could not be carried out (not: it found something)
+    └── ReplayError           history that cannot be replayed: it is gone, cut, or moves
 
 The command line prints the three parts and exits with `exit_code`; no traceback reaches a user who made a mistake.
 """
@@ -65,4 +66,8 @@ class EmbeddedKafkaError(FarandoleError):
 
 
 class AuditError(FarandoleError):
+    exit_code = 4
+
+
+class ReplayError(FarandoleError):
     exit_code = 4

@@ -95,6 +95,12 @@ class Reader:
         """The read-uncommitted ends of all partitions, now."""
         return self._offsets(list(self.starts), OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
+    def at_time(self, time: int) -> dict[Place, int]:
+        """Of each partition the first offset whose record is of `time` (ms since 1970) or later; its end if none is."""
+        found = self._offsets(list(self.starts), OffsetSpec.for_timestamp(time))
+        late = [place for place, offset in found.items() if offset < 0]
+        return found | self._offsets(late, OffsetSpec.latest()) if late else found  # type: ignore[no-untyped-call]
+
     def read(
         self, first: Offsets, end: Offsets, take: Callable[[LogRecord], None], progress: Progress, what: str
     ) -> int:
@@ -167,11 +173,11 @@ class Reader:
             return AuditError(
                 f"records were deleted while they were being read: {error.str()}",
                 where=where,
-                mend="run the audit again",
+                mend="run it again",
             )
         if error.code() in _DENIED:
             mend = "give this principal the rights Describe and Read on the topics; it needs none on groups"
-            return AuditError(f"Kafka does not let the audit read: {error.str()}", where=where, mend=mend)
+            return AuditError(f"Kafka does not let this principal read: {error.str()}", where=where, mend=mend)
         return AuditError(
             f"Kafka does not answer: {error.str()}", where=where, mend="check KAFKA_BOOTSTRAP_SERVERS and the broker"
         )

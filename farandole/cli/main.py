@@ -28,6 +28,7 @@ COMMANDS = {
     "worker": "Run the agents of one or more services.",
     "audit": "Read the topics as an outsider would and say whether every promise held.",
     "dead-letters": "Look at what services could not handle; have it decided again, edit it, or discard it.",
+    "replay": "Read recorded history again: print it, rebuild tables from it, or see what other rules would have done.",
     "topics": "Compare topics.yaml and schemas/ with the code and the cluster, and apply them.",
     "simulate": "Run engine, agents and flows in a world where everything goes wrong on purpose.",
     "events": "Generate events.py and the schema ids from schemas/.",

@@ -24,22 +24,28 @@ LINE_EVERY = 5.0
 
 
 @contextmanager
-def shown() -> Iterator[Report]:
-    """A report that is shown while it is entered."""
-    with _bars() if sys.stderr.isatty() else _lines() as report:
+def shown(eta: bool = False) -> Iterator[Report]:
+    """A report that is shown while it is entered. eta: with the time that is left, where a total is known."""
+    with _bars(eta) if sys.stderr.isatty() else _lines() as report:
         yield report
 
 
 @contextmanager
-def _bars() -> Iterator[Report]:
+def _bars(eta: bool) -> Iterator[Report]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn()
+    columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20)]
+    columns += [TextColumn("{task.percentage:>3.0f}%"), TimeRemainingColumn()] if eta else []
+    columns.append(TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=None)
+        bar, work = progress.add_task("", total=None), ""
 
         def show(what: str, done: int, total: int) -> None:
+            nonlocal work
+            if eta and what.partition(": ")[0] != work:  # what the last work took tells nothing of this one
+                work = what.partition(": ")[0]
+                progress.reset(bar)
             progress.update(bar, description=what, completed=done, total=total or None)
 
         yield show

@@ -1,0 +1,110 @@
+"""*shadow*, from beginning to end: read what was recorded, play it with the services of today, say what differs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from farandole.audit.reading import Progress
+from farandole.errors import ReplayError
+from farandole.replay.differing import Judge, Shadow
+from farandole.replay.history import History
+from farandole.replay.pace import Pace
+from farandole.replay.rebuilding import Rebuilt, Source, compare, past_retention, read_letters, read_live
+from farandole.replay.replica import Replica
+from farandole.replay.world import UNKNOWN, World
+from farandole.topics import Topics
+
+
+def shadow(
+    source: Source,
+    topics: Topics,
+    replicas: Mapping[str, Replica],
+    progress: Progress,
+    *,
+    unasked: str = UNKNOWN,
+    window: tuple[int | None, int | None] = (None, None),
+    flow: str = "",
+    pace: Pace | None = None,
+    spool: Path | None = None,
+) -> Shadow:
+    """Play all that is recorded.
+
+    unasked: outcome of outside calls that were never made then
+    window:  record times (ms) between which the sagas began that are reported; None: no bound
+    flow:    of this flow alone
+    """
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        for replica in replicas.values():
+            stack.enter_context(replica.entered())
+        lives = {service: read_live(source, replica, progress) for service, replica in replicas.items()}
+        letters = {service: read_letters(source, service, progress) for service in replicas}
+        history = stack.enter_context(History(source, pace, spool))
+        codec = next(iter(replicas.values())).project.codec
+        read_history(source, topics, replicas, history, progress)
+        read = time.monotonic() - begun
+        world = World(replicas, codec, history.logs, letters, unasked)
+        world.run(progress, "playing")
+        played = time.monotonic() - begun - read
+        judge = Judge(world, codec, lives, window, flow)
+        progress("comparing", 0, 0)
+        found = judge.judge()
+        for service, replica in replicas.items():
+            rows = {
+                (table, p): replica.encoded(table, p)
+                for table in replica.processor.tables
+                for p in range(replica.partitions)
+            }
+            found.tables[service] = compare(lives[service], Rebuilt(service, rows, {}), replica)
+    found.records, found.messages, found.lines = history.records, world.messages, world.lines
+    found.read_seconds, found.play_seconds = read, played
+    found.seconds = time.monotonic() - begun
+    return found
+
+
+def plan(source: Source, topics: Topics) -> dict[str, int]:
+    """What would be read. ReplayError if it is not there any more."""
+    journals, names = _journals(topics.services), _events(topics)
+    _must_be_whole(source, journals)
+    ends = {place: end for place, end in source.ends().items() if place[0] in journals | names}
+    return {"topics": len({topic for topic, _ in ends}), "offsets": sum(ends[p] - source.starts[p] for p in ends)}
+
+
+def replayed_topics(topics: Topics, services: Iterable[str]) -> set[str]:
+    """Every topic that a shadow replay reads."""
+    return _journals(services) | _events(topics)
+
+
+def _journals(services: Iterable[str]) -> set[str]:
+    return {f"{service}.journal" for service in services}
+
+
+def _events(topics: Topics) -> set[str]:
+    return {name for name, topic in topics.topics.items() if topic.events or name.endswith(".operations")}
+
+
+def read_history(source: Source, topics: Topics, replicas: Iterable[str], history: History, progress: Progress) -> None:
+    """The journals first, and then every topic of events, further: what a line took, or published, is there then."""
+    journals = _journals(replicas)
+    _must_be_whole(source, journals)
+    for names, what in ((journals, "reading the journals"), (_events(topics), "reading the topics")):
+        ends = {place: end for place, end in source.ends().items() if place[0] in names}
+        for place in ends:
+            history.log(place)
+        history.read({place: source.starts[place] for place in ends}, ends, progress, what)
+
+
+def _must_be_whole(source: Source, journals: set[str]) -> None:
+    """What happened before the first line that is left made tables that nobody can know."""
+    for place, start in sorted(source.starts.items()):
+        if place[0] in journals and start > 0:
+            error = past_retention(place[0].removesuffix(".journal"), place, 0, start)
+            raise ReplayError(
+                error.what,
+                where=error.where,
+                mend="a shadow replay begins where the system began; keep journals and topics as long as you want to "
+                "replay (retention in topics.yaml)",
+            )

@@ -1,0 +1,185 @@
+"""What today's rules would have done to recorded orders: nothing, if they are those of then; else what differs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from agents import inventory as stock
+from agents import order as orders
+from agents import payment
+from events import AuthoriseAnswered, Hold, InventoryLineShort, PlaceOrder, StockHoldRequested
+from farandole.assembly import Binding
+from farandole.replay.differing import Shadow
+from farandole.replay.replica import Replica
+from farandole.replay.shadowing import shadow
+from farandole.simulation.plan import SERVICES, OrderPlan, Plan, make_plan
+from farandole.simulation.run import Run
+from farandole.simulation.tape import Tape
+from farandole.simulation.trial import trial
+from farandole.simulation.workers import Workshop
+from tests.replay.maker import Maker, order, ordered, stocked
+from tests.replay.model import ModelSource, played, quiet
+
+SEEDS = 30
+ACCEPTED = ("accepted", "r", "")
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Workshop:
+    return Workshop()
+
+
+def shadowed(workshop: Workshop, run: Run, **options: str) -> Shadow:
+    """The handlers are those of the workshop, with what fails on purpose in it."""
+    replicas = replicas_of(workshop, run.plan.partitions)
+    return shadow(ModelSource(run), workshop.topics, replicas, quiet, **options)  # type: ignore[arg-type]
+
+
+def test_with_the_rules_of_then_nothing_differs_not_even_a_row(workshop: Workshop) -> None:
+    messages = 0
+    for seed in range(SEEDS):
+        run = played(workshop, seed)
+        found = shadowed(workshop, run)
+        assert found.differing == [], f"seed {seed}: {[each.to_dict() for each in found.differing]}"
+        assert found.rows_differing == 0, f"seed {seed}: {found.to_dict()['tables']}"
+        messages += found.messages
+    assert messages > 30 * SEEDS
+
+
+# ---- with one rule changed
+
+
+def changed(name: str, heard: type[Any], rule: Callable[[Any], Any]) -> Workshop:
+    """The system of today, in which one service decides otherwise about one event."""
+    workshop = Workshop()
+    service = workshop.services[name]
+
+    def other(binding: Binding) -> Binding:
+        flow, event, decision = binding
+        return flow, event, dataclasses.replace(decision, function=rule) if event is heard else decision
+
+    service.bindings = [other(binding) for binding in service.bindings]
+    return workshop
+
+
+def few_pieces_only(command: PlaceOrder) -> Any:
+    """Orders of more than three pieces are refused."""
+    if command.saga not in orders.orders and sum(line.quantity for line in command.lines) > 3:
+        return orders._refuse(command, "too many pieces")
+    return orders.place(command)
+
+
+def single_pieces_only(request: StockHoldRequested) -> Any:
+    """Nobody gets more than two pieces in one line."""
+    if request.quantity > 2 and f"{request.saga}/{request.line}" not in stock.holds:
+        stock.holds[f"{request.saga}/{request.line}"] = Hold(phase="short", quantity=request.quantity)
+        return InventoryLineShort(line=request.line)
+    return stock.hold(request)
+
+
+def calm(order: OrderPlan) -> OrderPlan:
+    """The same lines; nothing is wrong with it, and the outside accepts it."""
+    return OrderPlan(order.number, order.at, order.lines)
+
+
+def many(seed: int, enough: bool) -> Plan:
+    """Forty orders. With stock for all, of which some are declined, cancelled, or nowhere to go to; else calm ones."""
+    plan = make_plan(seed, 40)
+    if not enough:
+        plan = replace(plan, orders=tuple(map(calm, plan.orders)))
+    deliveries = tuple(replace(each, at=0, quantity=10_000 if enough else each.quantity) for each in plan.deliveries)
+    return replace(plan, deliveries=deliveries, failures=(), nonsense=())
+
+
+def ends(run: Run) -> dict[str, str]:
+    """How each order ended, told by what is committed."""
+    codec, found = run.workshop.project.codec, {}
+    for partition in range(run.plan.partitions):
+        for record in run.cluster.read("order", partition):
+            meta, event = codec.decode(record.value)
+            name = type(event).__name__
+            if name in ("OrderCompleted", "OrderCancelled", "OrderRefused"):
+                found[meta.saga] = name
+    return found
+
+
+def test_a_stricter_rule_refuses_exactly_the_orders_that_break_it(workshop: Workshop) -> None:
+    strict = changed("order", PlaceOrder, few_pieces_only)
+    told = 0
+    for seed in range(4):
+        plan = many(seed, enough=True)
+        run = trial(workshop, plan, Tape(seed, plan.rates)).run
+        before = ends(run)
+        broken = {each.saga for each in plan.orders if sum(line.quantity for line in each.lines) > 3}
+        expected = {saga for saga in broken if before.get(saga) not in (None, "OrderRefused")}
+        found = shadowed(strict, run)
+        assert {each.saga for each in found.ended_otherwise} == expected, f"seed {seed}"
+        assert {each.after.ending for each in found.ended_otherwise} == {"refused"}
+        first = {each.first["after"]["type"] for each in found.ended_otherwise}
+        assert first == {"order.refused"}
+        told += len(expected)
+    assert told > 10
+
+
+def test_who_gets_the_stock_that_others_do_not_is_told_too(workshop: Workshop) -> None:
+    """The other system really runs, with the other rule, on the same plan where nothing goes wrong by chance: so it
+    says independently how each order would have ended.
+    """
+    sparing = changed("inventory", StockHoldRequested, single_pieces_only)
+    lucky = 0
+    for seed in (4, 5, 8):
+        plan = many(seed, enough=False)
+        run, other = (trial(each, plan, Tape(seed, {})).run for each in (workshop, sparing))
+        before, after = ends(run), ends(other)
+        expected = {saga for saga in before if before[saga] != after[saga]}
+        found = shadowed(sparing, run, unasked="accepted")
+        assert {each.saga for each in found.ended_otherwise} == expected, f"seed {seed}"
+        lucky += sum(each.after.ending == "completed" for each in found.ended_otherwise)
+    assert lucky > 0
+
+
+def test_what_is_not_published_any_more_is_told_though_nobody_heard_it(workshop: Workshop) -> None:
+    """The ledger is heard by no service: no journal line misses a posting."""
+
+    def unposted(answer: AuthoriseAnswered) -> Any:
+        effects = payment.authorise_answered(answer)
+        return effects[0] if isinstance(effects, tuple) else effects
+
+    careless = changed("payment", AuthoriseAnswered, unposted)
+    maker = Maker(workshop)
+    stocked(maker, "tea", 10_000)
+    ordered(maker, [order(n, "tea", 1) for n in range(50)], orders.order_id)
+    maker.settle(lambda saga, step: ACCEPTED)
+    found = shadow(maker, workshop.topics, replicas_of(careless), quiet)
+    assert (len(found.differing), found.ended_otherwise, found.rows_differing) == (50, [], 0)
+    first = found.differing[0].first
+    assert (first["before"]["type"], first["before"]["event"]["memo"]) == ("payment.ledger.posted", "authorise")
+
+
+def replicas_of(workshop: Workshop, partitions: int = 6) -> dict[str, Replica]:
+    return {s: Replica(s, workshop.project, partitions, workshop.services[s].bindings) for s in SERVICES}
+
+
+def test_of_many_orders_exactly_those_that_the_rule_meets_end_otherwise(workshop: Workshop) -> None:
+    """Who they are is worked out from the orders alone. The other thousands are told by their number."""
+    strict = changed("order", PlaceOrder, few_pieces_only)
+    maker = Maker(workshop)
+    placed = [order(n, f"sku-{n % 50}", 1 + n % 5, card=f"tok_{n}") for n in range(2_000)]
+    for n in range(50):
+        stocked(maker, f"sku-{n}", 1_000_000)
+    ordered(maker, placed, orders.order_id)
+    declined = {orders.order_id("customer", str(n)) for n in range(0, 2_000, 7)}
+    maker.settle(lambda saga, step: ("refused", "", "no") if step == "authorise" and saga in declined else ACCEPTED)
+    found = shadow(maker, workshop.topics, replicas_of(strict), quiet)
+    expected = {orders.order_id("customer", str(n)) for n in range(2_000) if 1 + n % 5 > 3}
+    assert {each.saga for each in found.ended_otherwise} == expected
+    assert {each.saga for each in found.differing} == expected
+    assert found.before == {"completed": 1_714, "cancelled": 286}
+    assert found.after["refused"] == len(expected) == 800
+    charged = [1_000 * (1 + n % 5) for n in range(2_000) if 1 + n % 5 > 3 and n % 7]
+    assert sum(each.before.charged for each in found.differing) == sum(charged)
