@@ -16,7 +16,7 @@ from farandole.errors import CodecError
 from farandole.message import BadSaga, Message, TooLarge, Undecidable, WrongKey, WrongPartition
 from farandole.processor import Processor
 
-_DECIDED: Final = frozenset((DECISION_FAILED, TooLarge.reason))
+DECIDED: Final = frozenset((DECISION_FAILED, TooLarge.reason))
 """Reasons of messages that were read: their saga is the one that they name, under whatever key they lie."""
 
 _BASES: Final = {each.reason: each for each in (WrongKey, WrongPartition, BadSaga, TooLarge)}
@@ -67,11 +67,10 @@ class Recorded(Exception):
 
 def put_aside(processor: Processor, message: Message, letter: Letter) -> None:
     """Make it a dead letter, as it was one: the saga is parked behind it."""
-    name, _, text = letter.error.partition(": ")
-    error = _kind(name or "Exception", letter.reason)(text)
+    error = error_of(letter)
     processor._enter(message.topic(), message.partition())
     saga = None
-    if letter.reason in _DECIDED:
+    if letter.reason in DECIDED:
         try:
             saga = processor.codec.meta_of(message.value() or b"").saga
         except CodecError:
@@ -80,6 +79,12 @@ def put_aside(processor: Processor, message: Message, letter: Letter) -> None:
         processor._park(message, saga, None)
     else:
         processor._park(message, saga, error)
+
+
+def error_of(letter: Letter) -> Exception:
+    """An exception that says what was said then."""
+    name, _, text = letter.error.partition(": ")
+    return _kind(name or "Exception", letter.reason)(text)
 
 
 @cache

@@ -17,6 +17,7 @@ from events import FarandoleJournal
 from farandole.audit.records import Place
 from farandole.replay.history import Log, Replayed
 from farandole.replay.letters import Letter, Letters, Recorded, put_aside
+from farandole.replay.redriven import Outcomes, fail_as_then
 from farandole.replay.replica import Replica
 
 NOTES: Final = 1_000
@@ -37,11 +38,18 @@ class Notes:
 
 
 class Player:
-    """replica: entered; logs: what the lines took; letters: what was put aside then"""
+    """replica: entered; logs: what the lines took; letters: what was put aside then; outcomes: of operations"""
 
     def __init__(
-        self, replica: Replica, partition: int, logs: Mapping[Place, Log], letters: Letters, notes: Notes
+        self,
+        replica: Replica,
+        partition: int,
+        logs: Mapping[Place, Log],
+        letters: Letters,
+        outcomes: Outcomes,
+        notes: Notes,
     ) -> None:
+        self._outcomes = outcomes
         self._replica, self.partition, self._logs, self._notes = replica, partition, logs, notes
         self._processor = replica.processor
         self._letters = {
@@ -91,10 +99,21 @@ class Player:
         self.messages += end - begin
         marked = self._letters.get(topic)
         messages = map(log.message, range(begin, end))
-        if marked is None:
+        if topic == self._processor.operations.topic:
+            self._operate(messages)
+        elif marked is None:
             self._processor.process(messages)
         else:
             self._process(messages, marked)
+
+    def _operate(self, messages: Iterator[Replayed]) -> None:
+        """What operators asked about dead letters: what failed again fails again."""
+        for message in messages:
+            letter = self._outcomes.failed.get((self.partition, message.offset()))
+            undo = fail_as_then(self._processor, letter) if letter else None
+            self._processor.process([message])
+            if undo is not None:
+                undo()
 
     def _process(self, messages: Iterator[Replayed], marked: Mapping[int, Letter]) -> None:
         """Some of them were put aside: they are again."""

@@ -25,6 +25,7 @@ from farandole.replay.history import History, Log
 from farandole.replay.letters import Letters
 from farandole.replay.pace import Pace
 from farandole.replay.player import Notes, Player
+from farandole.replay.redriven import Outcomes
 from farandole.replay.replica import Replica
 from farandole.replay.snapshot import Snapshot
 
@@ -99,6 +100,7 @@ class Rebuilder:
         places = [(self.journal, partition) for partition in range(self._replica.partitions)]
         last = {place: ends[place] if until is None else until[place[1]] for place in places}
         letters = read_letters(self._source, self._service, progress)
+        outcomes = read_outcomes(self._source, self._service, self._codec, progress)
         with History(self._source, self._pace, self._spool) as history, self._replica.entered():
             first = self._first_lines(places)
             history.read(first, last, progress, f"reading {self.journal}")
@@ -111,7 +113,7 @@ class Rebuilder:
             )
             total = sum(len(history.log(place)) for place in places)
             for place in places:
-                self._play(history, place, letters, partial(progress, f"playing {self._service}"), total)
+                self._play(history, place, letters, outcomes, partial(progress, f"playing {self._service}"), total)
                 self.rebuilt.position[place[1]] = max(first[place], last[place])
             self.rebuilt.records += history.records
         self.rebuilt.seconds = time.monotonic() - begun
@@ -165,10 +167,16 @@ class Rebuilder:
         return bounds
 
     def _play(
-        self, history: History, place: Place, letters: Letters, progress: Callable[[int, int], None], total: int
+        self,
+        history: History,
+        place: Place,
+        letters: Letters,
+        outcomes: Outcomes,
+        progress: Callable[[int, int], None],
+        total: int,
     ) -> None:
         partition, rebuilt = place[1], self.rebuilt
-        player = Player(self._replica, partition, history.logs, letters, rebuilt.notes)
+        player = Player(self._replica, partition, history.logs, letters, outcomes, rebuilt.notes)
         player.begin(self._snapshot.rows_of(partition) if self._snapshot else ())
         log, decode = history.log(place), line_decoder(self._codec)
         try:
@@ -213,6 +221,14 @@ def read_letters(source: Source, service: str, progress: Progress) -> Letters:
     ends = {place: end for place, end in source.ends().items() if place[0] == queue}
     source.read({place: source.starts[place] for place in ends}, ends, letters.take, progress, f"reading {queue}")
     return letters
+
+
+def read_outcomes(source: Source, service: str, codec: Codec, progress: Progress) -> Outcomes:
+    """Of all operations on its letters that are kept."""
+    outcomes, topic = Outcomes(codec), f"{service}.operations"
+    ends = {place: end for place, end in source.ends().items() if place[0] == topic}
+    source.read({place: source.starts[place] for place in ends}, ends, outcomes.take, progress, f"reading {topic}")
+    return outcomes
 
 
 # ---- the live tables

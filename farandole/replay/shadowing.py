@@ -12,7 +12,7 @@ from farandole.errors import ReplayError
 from farandole.replay.differing import Judge, Shadow
 from farandole.replay.history import History
 from farandole.replay.pace import Pace
-from farandole.replay.rebuilding import Rebuilt, Source, compare, past_retention, read_letters, read_live
+from farandole.replay.rebuilding import Rebuilt, Source, compare, past_retention, read_letters, read_live, read_outcomes
 from farandole.replay.replica import Replica
 from farandole.replay.world import UNKNOWN, World
 from farandole.topics import Topics
@@ -41,12 +41,17 @@ def shadow(
         for replica in replicas.values():
             stack.enter_context(replica.entered())
         lives = {service: read_live(source, replica, progress) for service, replica in replicas.items()}
-        letters = {service: read_letters(source, service, progress) for service in replicas}
-        history = stack.enter_context(History(source, pace, spool))
         codec = next(iter(replicas.values())).project.codec
+        letters = {service: read_letters(source, service, progress) for service in replicas}
+        outcomes = {service: read_outcomes(source, service, codec, progress) for service in replicas}
+        history = stack.enter_context(History(source, pace, spool))
         read_history(source, topics, replicas, history, progress)
         read = time.monotonic() - begun
-        world = World(replicas, codec, history.logs, letters, unasked)
+        condemned = {
+            service: {*letters[service].condemned(), *outcomes[service].condemned(f"{service}.operations")}
+            for service in replicas
+        }
+        world = World(replicas, codec, history.logs, condemned, unasked)
         world.run(progress, "playing")
         played = time.monotonic() - begun - read
         judge = Judge(world, codec, lives, window, flow)

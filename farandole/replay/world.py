@@ -29,7 +29,6 @@ from farandole.codec import Codec
 from farandole.partitioner import partition_of
 from farandole.replay.chain import Chain, Outcome
 from farandole.replay.history import Log, Replayed
-from farandole.replay.letters import Letters
 from farandole.replay.origins import Origins, origin_of
 from farandole.replay.replica import Replica
 from farandole.replay.track import MISSED, NOT_YET, SAME, Track, saga_of
@@ -47,6 +46,7 @@ ROUNDS: Final = 10_000
 class World:
     """replicas: all entered; logs: journals, and every topic of events, whole
 
+    condemned: by service, messages whose effects the broker refused
     unasked: outcome of calls that were never made
     """
 
@@ -55,7 +55,7 @@ class World:
         replicas: Mapping[str, Replica],
         codec: Codec,
         logs: Mapping[Place, Log],
-        letters: Mapping[str, Letters],
+        condemned: Mapping[str, Iterable[tuple[str, int, int]]],
         unasked: str = UNKNOWN,
     ) -> None:
         self._codec, self._unasked_outcome = codec, unasked
@@ -72,7 +72,7 @@ class World:
         }
         self._origins = Origins(codec, internal_events(first.project.flows), self._inside, self.chains)
         for service, replica in replicas.items():
-            replica.processor._condemned = dict.fromkeys(letters[service].condemned(), 1)
+            replica.processor._condemned = dict.fromkeys(condemned[service], 1)
         self.left: set[str] = set()
         """Sagas that have left the record."""
         self.unasked: defaultdict[str, list[str]] = defaultdict(list)

@@ -44,6 +44,8 @@ def test_with_the_rules_of_then_nothing_differs_not_even_a_row(workshop: Worksho
     messages = 0
     for seed in range(SEEDS):
         run = played(workshop, seed)
+        if run.plan.failures:  # an operator mended them on the way: the rules of then are two
+            continue
         found = shadowed(workshop, run)
         assert found.differing == [], f"seed {seed}: {[each.to_dict() for each in found.differing]}"
         assert found.rows_differing == 0, f"seed {seed}: {found.to_dict()['tables']}"
