@@ -71,13 +71,15 @@ def summary(load: Load, audit: dict[str, Any] | None) -> Outcome:
 
 
 def _judged(load: Load) -> list[Played]:
-    """The stages by which the run is judged: a search's soak, if there was one; else all that are measured.
-
-    Of a search alone none: that rates were missed is what it is for.
+    """The stages by which the run is judged: all that are measured; of a search its soak, or else what confirmed the
+    rate that was found: that others were missed is what it is for.
     """
-    if load.options.find_limit:
+    measured = [each for each in load.recorder.played if each.stage.measured]
+    if not load.options.find_limit:
+        return measured
+    if load.options.soak_minutes:
         return [each for each in load.soak if each.stage.measured]
-    return [each for each in load.recorder.played if each.stage.measured]
+    return measured[-1:] if load.found is not None and load.found.rate is not None else []
 
 
 def _totals(load: Load) -> dict[str, Any]:
