@@ -76,9 +76,10 @@ def latency_of(histogram: Histogram, objective: Objective | None = None) -> dict
 
 
 def curve_of(histogram: Histogram) -> list[list[float]]:
-    """[percent, milliseconds] for the curve of all percentiles."""
-    found = histogram.percentiles(CURVE)
-    return [[percent, round(value * 1000, 1)] for percent, value in zip(CURVE, found, strict=True) if value is not None]
+    """[percent, milliseconds] for the curve of all percentiles above which there is still an order."""
+    percents = [percent for percent in CURVE if histogram.count * (100 - percent) >= 100]
+    found = histogram.percentiles(percents)
+    return [[at, round(value * 1000, 1)] for at, value in zip(percents, found, strict=True) if value is not None]
 
 
 def stage_of(played: Played, recorder: Recorder, sampler: Sampler, objective: Objective | None) -> dict[str, Any]:

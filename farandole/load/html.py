@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,73 +96,71 @@ def _tiles(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield f"{found['burst']['drained_in']:.1f} s", f"until {found['burst']['orders']:,} orders at once were gone"
     for name in ("p50", "p99", "p99.9"):
         if latency[f"{name}_ms"] is not None:
-            yield f"{number(latency[f'{name}_ms'])} ms", f"{name}, intended start to end"
+            yield f"{number(latency[f'{name}_ms'])} ms", f"{name} from the intended start"
     yield f"{totals['placed']:,}", "orders placed"
     measured = [stage for stage in found["stages"] if stage["measured"]]
     if measured:
-        yield f"{max(stage['ended_per_second'] for stage in measured):,.0f}/s", "orders ended, in the best stage"
+        yield f"{max(stage['ended_per_second'] for stage in measured):,.0f}/s", "ended, in the best stage"
     ratios = [row["ratio"] for row in found["memory"]["processes"] if row["process"].partition("[")[0] in SERVICES]
     if ratios:
-        yield f"{max(ratios):.2f}×", "memory at the end by that at the start, of the service that grew most"
+        yield f"{max(ratios):.2f}×", "memory, end by start, most of a service"
 
 
 # ---- plots
 
 
 def plots(found: Mapping[str, Any]) -> list[str]:
+    """All figures of a report, as HTML."""
     series, samples = found["series"], found["samples"]
     marks = [Mark(stage["began"], stage["name"]) for stage in found["stages"]]
     objective = found["settings"]["objective"]
     level = (Objective.parse(objective).seconds * 1000, objective) if objective else None
 
-    def over_time(names: Iterable[tuple[str, str, str, bool]]) -> list[Line]:
-        ats = [at + series["width"] / 2 for at in series["at"]]
-        return [Line(name, colour, _points(ats, series[key]), dashed) for name, key, colour, dashed in names]
+    ats = [at + series["width"] / 2 for at in series["at"]]
 
-    width = series["width"]
-    return [
+    def line(name: str, colour: str, *, dashed: bool = False) -> Line:
+        return Line(name, colour, _points(ats, series[name]), dashed)
+
+    found_plots = [
         Plot(
             "Latency",
             "ms",
-            over_time(
-                (
-                    ("p50", "p50", "c2", False),
-                    ("p90", "p90", "c1", False),
-                    ("p99", "p99", "c5", False),
-                    ("max", "max", "cg", True),
-                )
-            ),
+            [line("p50", "c2"), line("p90", "c1"), line("p99", "c5"), line("max", "cg", dashed=True)],
             marks,
             log=True,
             level=level,
-            about=f"from the intended start to the end, of the orders due in each {width:g} s; logarithmic",
-        ).svg(),
-        percentile_plot([("all that is measured", "c1", found["latency"]["curve"])]),
+            about=f"from the intended start to the end, of the orders due in each {series['width']:g} s; logarithmic",
+        ),
         Plot(
             "Throughput",
             "orders/s",
-            over_time(
-                (
-                    ("intended", "intended", "ci", True),
-                    ("placed", "placed", "c1", False),
-                    ("ended", "ended", "c2", False),
-                )
-            ),
+            [line("intended", "ci", dashed=True), line("placed", "c1"), line("ended", "c2")],
             marks,
-        ).svg(),
+        ),
         Plot(
             "Orders in flight", "orders", [Line("in flight", "c1", _points(samples["at"], samples["in_flight"]))], marks
-        ).svg(),
+        ),
         Plot(
             "Lag by service",
             "offsets",
             [Line(name, _colour(name), _points(samples["at"], each)) for name, each in _by_colour(samples["lag"])],
             marks,
             about="the ends of the topics that it reads less what it has committed; markers of transactions included",
-        ).svg(),
-        Plot("CPU by process", "cores", _processes_lines(samples, samples["cpu"], others=True), marks).svg(),
-        Plot("Resident memory by process", "MiB", _processes_lines(samples, samples["rss"], others=False), marks).svg(),
+        ),
+        Plot("CPU by process", "cores", _processes_lines(samples, samples["cpu"], others=True), marks),
+        Plot(
+            "Resident memory by process",
+            "MiB",
+            _processes_lines(samples, samples["rss"], others=False),
+            marks,
+            log=True,
+            about="logarithmic; how much it grew is in the table of processes",
+        ),
     ]
+    span = max([0.0, *(at + series["width"] for at in series["at"]), *samples["at"]])
+    shown = [replace(plot, span=span).svg() for plot in found_plots]
+    curve = percentile_plot([("all that is measured", "c1", found["latency"]["curve"])])
+    return [shown[0], curve, *shown[1:]]
 
 
 def _points(ats: Sequence[float], values: Sequence[float | None]) -> list[tuple[float, float | None]]:

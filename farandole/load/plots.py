@@ -44,7 +44,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Plot:
-    """unit: of the vertical axis; log: whether that is logarithmic; level: a horizontal line, with what it means"""
+    """unit: of the vertical axis; log: whether that is logarithmic; level: a horizontal line, with what it means
+
+    span: seconds that the horizontal axis has at the least, so that plots of one run stand below each other
+    """
 
     title: str
     unit: str
@@ -53,13 +56,14 @@ class Plot:
     log: bool = False
     level: tuple[float, str] | None = None
     about: str = ""
+    span: float = 0.0
 
     def svg(self) -> str:
         """The figure, as HTML. Empty if there is nothing to show."""
         lines = [line for line in self.lines if any(y is not None for _, y in line.points)]
         if not lines:
             return ""
-        x, xs, x_unit = _time_axis([at for line in lines for at, _ in line.points])
+        x, xs, x_unit = _time_axis(max(self.span, *(at for line in lines for at, _ in line.points)))
         y, ys = (_log_axis if self.log else _linear_axis)(self._values(lines))
         parts = [*_frame(xs, ys, x_unit), *_marks(self.marks, x)]
         if self.level is not None:
@@ -105,16 +109,12 @@ def _scale(low: float, high: float, first: float, last: float) -> Callable[[floa
     return lambda value: first + (value - low) / span * (last - first)
 
 
-def _time_axis(ats: Sequence[float]) -> tuple[Callable[[float], float], list[tuple[float, str]], str]:
-    low, high = min(ats), max(ats)
-    unit, name = next(
-        (each for each in ((3600.0, "hours"), (60.0, "minutes")) if high - low > 3 * each[0]), (1.0, "seconds")
-    )
-    step = _nice((high - low) / unit / 9) * unit
-    x = _scale(low, high, LEFT, WIDTH - RIGHT)
-    first = math.ceil(low / step)
-    count = int((high - first * step) / step + 1e-9) + 1 if step else 1
-    ticks = [(first + number) * step for number in range(count)]
+def _time_axis(high: float) -> tuple[Callable[[float], float], list[tuple[float, str]], str]:
+    units = ((3600.0, "hours"), (60.0, "minutes"))
+    unit, name = next((each for each in units if high > 3 * each[0]), (1.0, "seconds"))
+    step = _nice(high / unit / 9) * unit
+    x = _scale(0.0, high, LEFT, WIDTH - RIGHT)
+    ticks = [number * step for number in range(int(high / step + 1e-9) + 1)]
     return x, [(x(at), f"{at / unit:g}") for at in ticks], f"{name} since the load began"
 
 
@@ -154,7 +154,7 @@ def _nice(step: float) -> float:
 
 
 def _short(value: float) -> str:
-    if value >= 10_000:
+    if value >= 100_000:
         return f"{value / 1000:,.4g}k"
     return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
 
@@ -171,13 +171,18 @@ def _frame(xs: Sequence[tuple[float, str]], ys: Sequence[tuple[float, str]], x_t
     ]
     parts += [
         f'<line class="axis" x1="{at:.1f}" y1="{bottom}" x2="{at:.1f}" y2="{bottom + 4}"/>'
-        f'<text class="tick" x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{escape(label)}</text>'
+        f'<text class="tick" x="{at:.1f}" y="{bottom + 17}" text-anchor="{_anchor(at)}">{escape(label)}</text>'
         for at, label in xs
     ]
     parts.append(f'<line class="axis" x1="{LEFT}" y1="{bottom}" x2="{WIDTH - RIGHT}" y2="{bottom}"/>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="tick" x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_title)}</text>')
     return parts
+
+
+def _anchor(at: float) -> str:
+    """A label at the very end of the axis ends there, so that it is not cut off."""
+    return "end" if at > WIDTH - RIGHT - 12 else "middle"
 
 
 def _marks(marks: Sequence[Mark], x: Callable[[float], float]) -> list[str]:

@@ -86,12 +86,13 @@ class Played:
 class Recorder:
     """Written by the sender's and the watcher's thread, read by anybody.
 
-    began: monotonic clock, what intervals count from
+    began:    monotonic clock, what intervals count from
+    began_at: the same moment in seconds since 1970, for people
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.began = clock()
+        self.began, self.began_at = clock(), time.time()
         self.width = FIRST_WIDTH
         self.intervals: list[Interval] = []
         self.played: list[Played] = []

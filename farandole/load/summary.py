@@ -35,7 +35,7 @@ def summary(load: Load, audit: dict[str, Any] | None) -> Outcome:
         "run": {
             "name": load.stage.run,
             "namespace": load.stage.namespace,
-            "began": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            "began": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(recorder.began_at)),
             "commit": commit(config.project_root()),
             "seconds": round(time.monotonic() - recorder.began, 1),
         },
