@@ -99,7 +99,7 @@ class Load:
         self.endings = Endings(self.recorder, on.client_config, on.namespace, on.topics, on.codec)
         groups = {name: on.namespace + service.group for name, service in on.topics.services.items()}
         self._broker_pids = _broker_pids() if isinstance(on, OwnStage) else {}
-        self.sampler = Sampler(self.recorder, on.client_config, groups, self._pids)
+        self.sampler = Sampler(self.recorder, on.client_config, on.namespace, groups, self._pids)
         self.sender = self._sender()
         self.problems: list[str] = []
         self.found: Found | None = None

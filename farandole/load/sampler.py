@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import psutil
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from farandole.config import ClientConfig
 from farandole.load.recorder import Recorder
@@ -32,6 +32,9 @@ ANSWER_WITHIN: Final = 5.0
 
 Pids = Callable[[], Mapping[str, int]]
 """Name of a process → its id, now: a worker that is started again has another one."""
+
+END: Final = -1
+"""The time that stands for the end of a partition."""
 
 Place = tuple[str, int]
 """Topic, with the namespace, and partition."""
@@ -63,9 +66,13 @@ class Sampler:
     pids:   of the processes that are measured
     """
 
-    def __init__(self, recorder: Recorder, client_config: ClientConfig, groups: Mapping[str, str], pids: Pids) -> None:
+    def __init__(
+        self, recorder: Recorder, client_config: ClientConfig, namespace: str, groups: Mapping[str, str], pids: Pids
+    ) -> None:
         self._recorder, self._groups, self._pids = recorder, groups, pids
         self._admin = AdminClient({**client_config, "log_level": 0})
+        # A client cannot be made without a group; this one is asked where topics end, and joins nothing.
+        self._consumer = Consumer({**client_config, "group.id": f"{namespace}load-sampler", "log_level": 0})
         self._every = EVERY
         self._processes: dict[int, psutil.Process] = {}
         self.samples: list[Sample] = []
@@ -156,12 +163,15 @@ class Sampler:
             service: {(tp.topic, tp.partition): tp.offset for tp in future.result().topic_partitions if tp.offset >= 0}
             for service, future in asked.items()
         }
-        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(*place): latest for each in committed.values() for place in each}
+        wanted = {place for each in committed.values() for place in each}
         if not wanted:
             return committed, {}
-        found = self._admin.list_offsets(wanted, request_timeout=ANSWER_WITHIN)
-        return committed, {(tp.topic, tp.partition): future.result().offset for tp, future in found.items()}
+        # Not AdminClient.list_offsets: with a broker that took longer than its time-out librdkafka 2.15 has crashed.
+        found = self._consumer.offsets_for_times([TopicPartition(*place, END) for place in wanted], ANSWER_WITHIN)
+        for tp in found:
+            if tp.error is not None:
+                raise KafkaException(tp.error)
+        return committed, {(tp.topic, tp.partition): tp.offset for tp in found}
 
 
 def growing(points: list[tuple[float, float]], rate: float) -> bool:
