@@ -295,6 +295,8 @@ def _audit(audit: Mapping[str, Any] | None) -> Iterable[str]:
 
 def _generator(found: Mapping[str, Any]) -> dict[str, Any]:
     generator = found["generator"]
+    if generator["late_p99_ms"] is None:
+        return {"nothing": "was measured that counts"}
     return {
         "placed late by": f"p50 {number(generator['late_p50_ms'])} ms, p99 {number(generator['late_p99_ms'])} ms, "
         f"at most {number(generator['late_max_ms'])} ms",

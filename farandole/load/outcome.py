@@ -146,6 +146,8 @@ def _totals(figures: Mapping[str, Any]) -> Iterable[str]:
 
 def _generator(figures: Mapping[str, Any]) -> Iterable[str]:
     generator = figures["generator"]
+    if generator["late_p99_ms"] is None:
+        return
     yield (
         f"generator: late by p99 {number(generator['late_p99_ms'])} ms, at most {number(generator['late_max_ms'])} ms; "
         f"{generator['cpu_share']:.0%} of a core, {generator['python_share']:.0%} in its Python threads"

@@ -16,7 +16,7 @@ from farandole import config
 from farandole.demo import runs
 from farandole.demo.report import some
 from farandole.demo.stage import ORDER_URL, OwnStage, RunningStage, own_stage
-from farandole.errors import AuditError, ConfigError
+from farandole.errors import AuditError
 from farandole.kafka import EmbeddedKafka
 from farandole.load import figures, limit
 from farandole.load.endings import Endings
@@ -56,6 +56,10 @@ are open, and four times what the objective allows: it would only have to be dra
 """
 
 On = OwnStage | RunningStage
+
+
+class _NotDrained(Exception):
+    """There is no use in another rate before the last one's orders have ended."""
 
 
 @contextmanager
@@ -180,8 +184,11 @@ class Load:
             if options.burst and not self.recorder.open:
                 self.drained = played[-1].last_end - played[-1].began
             return
-        start = options.rate or FIRST_RATE
-        self.found = limit.search(self._probe, start, options.highest, options.precision)
+        try:
+            self.found = limit.search(self._probe, options.rate or FIRST_RATE, options.highest, options.precision)
+        except _NotDrained as stuck:
+            self.problems.append(f"the search was given up: {stuck}")
+            return
         if options.soak_minutes and self.found.rate is not None:
             self.soak = self._play(options.soak(self.found.rate))
             self._drain(options.timeout)
@@ -290,11 +297,7 @@ class Load:
             figures={"latency": row["latency"], "placed": counted.placed},
         )
         if not self._drain(self.options.timeout):
-            raise ConfigError(
-                f"{self.recorder.open} orders had not ended {self.options.timeout:.0f} s after {rate:g} orders/s",
-                where="--find-limit",
-                mend="a longer --timeout, or a lower --highest",
-            )
+            raise _NotDrained(f"what {rate:g} orders/s left behind was not gone within {self.options.timeout:.0f} s")
         return probe
 
     def _lost(self, played: Played) -> bool:
