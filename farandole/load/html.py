@@ -112,7 +112,7 @@ def _tiles(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def plots(found: Mapping[str, Any]) -> list[str]:
     """All figures of a report, as HTML."""
     series, samples = found["series"], found["samples"]
-    marks = [Mark(stage["began"], stage["name"]) for stage in found["stages"]]
+    marks = [Mark(stage["began"], stage["name"] if stage["measured"] else "") for stage in found["stages"]]
     objective = found["settings"]["objective"]
     level = (Objective.parse(objective).seconds * 1000, objective) if objective else None
 

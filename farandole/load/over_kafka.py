@@ -5,18 +5,20 @@ Invariant: an order that Kafka did not take is counted and named, never forgotte
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import threading
 import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from events import CancelOrder, StockReceived
 from farandole.codec import Codec
 from farandole.config import ClientConfig
 from farandole.demo.place import FLOW, RESTOCK
+from farandole.demo.sending import Sender
 from farandole.errors import BrokerError
 from farandole.event import Event, Meta
 from farandole.load.orders import Order, Orders
@@ -24,7 +26,6 @@ from farandole.load.recorder import MOST_IN_FLIGHT, Played, Recorder
 from farandole.load.sending import Cpu, Pace
 
 FLUSHED_WITHIN: Final = 30.0
-PARTITIONER: Final = "murmur2_random"
 
 
 def deliver(
@@ -33,20 +34,17 @@ def deliver(
     """Deliver (sku, pieces), and return when Kafka has it all: a sku's deliveries and holds lie in one partition, so no
     order can be sooner.
     """
-    refused: list[KafkaError] = []
 
-    def told(error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            refused.append(error)
+    async def send_all() -> None:
+        sender = Sender(client_config, namespace, codec, run)
+        async with sender.polling():
+            deliveries = (
+                sender.send(StockReceived(sku=sku, quantity=pieces), f"{run}/{sku}", RESTOCK, key=sku)
+                for sku, pieces in stock
+            )
+            await asyncio.gather(*deliveries)
 
-    producer = Producer({**client_config, "enable.idempotence": True, "partitioner": PARTITIONER, "log_level": 0})
-    for sku, pieces in stock:
-        saga = f"{run}/{sku}"
-        value = codec.encode(StockReceived(sku=sku, quantity=pieces), Meta(f"load/{saga}", saga, RESTOCK, ""))
-        producer.produce(namespace + "stock", value, sku, on_delivery=told)
-        producer.poll(0)
-    if producer.flush(FLUSHED_WITHIN) or refused:
-        raise BrokerError(f"stock could not be delivered: {refused[0].str() if refused else 'Kafka takes too long'}")
+    asyncio.run(send_all())
 
 
 class KafkaSender:
@@ -74,7 +72,7 @@ class KafkaSender:
             {
                 **client_config,
                 "enable.idempotence": True,
-                "partitioner": PARTITIONER,
+                "partitioner": "murmur2_random",
                 "linger.ms": 2,
                 "queue.buffering.max.messages": MOST_IN_FLIGHT,
                 # A report for each order would cost as much as placing it.

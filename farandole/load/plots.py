@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line where something begins."""
+    """A vertical line where something begins; with a label, if there is room."""
 
     at: float
     label: str
@@ -193,7 +193,7 @@ def _marks(marks: Sequence[Mark], x: Callable[[float], float]) -> list[str]:
             continue
         parts.append(f'<line class="mark" x1="{at:.1f}" y1="{TOP - 10}" x2="{at:.1f}" y2="{HEIGHT - BOTTOM}"/>')
         width = 6.2 * len(mark.label) + 6
-        if at >= free - 1 and at + width <= WIDTH:
+        if mark.label and at >= free - 1 and at + width <= WIDTH:
             parts.append(f'<text class="stage" x="{at + 3:.1f}" y="{TOP - 12}">{escape(mark.label)}</text>')
             free = at + max(width, APART)
     return parts

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from farandole.load.html import render, write
 from farandole.load.objective import Objective
+from farandole.load.options import Options
 from farandole.load.outcome import Outcome, print_outcome
 from farandole.load.plots import HEIGHT, LEFT, WIDTH, Line, Mark, Plot, percentile_plot
 from tests.load import reports
@@ -77,7 +78,7 @@ def test_a_missed_objective_fails_the_run_and_is_named() -> None:
 
 
 def test_orders_that_did_not_end_or_were_not_placed_fail_the_run() -> None:
-    options = reports.Options(rate=40.0, minutes=0.5)
+    options = Options(rate=40.0, minutes=0.5)
     pretended = reports.Pretended(options)
     (*_, played) = pretended.play(options.planned())
     pretended.recorder.placed(b"o-lost", pretended.clock.now, played)
@@ -88,7 +89,7 @@ def test_orders_that_did_not_end_or_were_not_placed_fail_the_run() -> None:
 
 
 def test_a_generator_that_was_the_bottleneck_makes_the_run_not_valid() -> None:
-    options = reports.Options(rate=40.0, minutes=0.5, objective=Objective.parse("p99<500ms"))
+    options = Options(rate=40.0, minutes=0.5, objective=Objective.parse("p99<500ms"))
     pretended = reports.Pretended(options)
     (*_, played) = pretended.play(options.planned())
     played.held_back = 5
@@ -148,7 +149,7 @@ def test_what_names_say_is_escaped(usual: Outcome) -> None:
 
 
 def test_a_run_without_samples_or_audit_has_a_page() -> None:
-    options = reports.Options(rate=40.0, minutes=0.5)
+    options = Options(rate=40.0, minutes=0.5)
     pretended = reports.Pretended(options)
     pretended.load.interrupted = True
     outcome = pretended.outcome(audit=None)
