@@ -29,24 +29,26 @@ GIVE_UP_AFTER: Final = 60.0
 """Seconds of trying for one order."""
 
 STOPPED_WITHIN: Final = 5.0
+LOOK_EVERY: Final = 0.1
+"""Seconds between looks at whether it is to end."""
 
 
 class HttpSender:
     """Asks the order service's workers in turn.
 
-    others_cpu: CPU seconds of the thread that sees the ends
+    others_cpu: CPU seconds of the generator's other Python threads
     """
 
     def __init__(self, orders: Orders, recorder: Recorder, *, urls: Sequence[str], others_cpu: Cpu) -> None:
         self._recorder, self._urls = recorder, itertools.cycle(urls)
         self._loop = asyncio.new_event_loop()
         self._cpu = 0.0
-        self._others_cpu = others_cpu
         self._tasks: set[asyncio.Task[None]] = set()
         self._pace = Pace(orders, recorder, self._place, lambda: self._cpu + others_cpu())
         self._connections = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread = threading.Thread(target=self._pace.run, args=(time.sleep,), name="sender", daemon=True)
         self._error: BaseException | None = None
+        self._halt = threading.Event()
 
     def start(self) -> None:
         self._connections.start()
@@ -62,8 +64,8 @@ class HttpSender:
         self._pace.halted.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._halt.set()
         if self._connections.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
             self._connections.join(STOPPED_WITHIN)
 
     def check(self) -> None:
@@ -81,28 +83,23 @@ class HttpSender:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.create_task(self._tell_cpu())
         try:
-            self._loop.run_forever()
-            for task in asyncio.all_tasks(self._loop):
-                task.cancel()
-            self._loop.run_until_complete(self._close())
+            self._loop.run_until_complete(self._serve())
         except BaseException as error:
             self._error = error
         finally:
             self._loop.close()
 
-    async def _close(self) -> None:
-        if hasattr(self, "_http"):
-            await self._http.close()
-        await asyncio.sleep(0)
-
-    async def _tell_cpu(self) -> None:
+    async def _serve(self) -> None:
         connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS)
-        self._http = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=ANSWER_WITHIN))
-        while True:
-            self._cpu = time.thread_time()
-            await asyncio.sleep(0.1)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._http:
+            while not self._halt.is_set():
+                self._cpu = time.thread_time()
+                await asyncio.sleep(LOOK_EVERY)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, order: Order, due: float, played: Played) -> None:
         task = self._loop.create_task(self._order(order, due, played))

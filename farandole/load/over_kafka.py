@@ -25,7 +25,7 @@ from farandole.load.orders import Order, Orders
 from farandole.load.recorder import MOST_IN_FLIGHT, Played, Recorder
 from farandole.load.sending import Cpu, Pace
 
-FLUSHED_WITHIN: Final = 30.0
+FLUSHED_WITHIN: Final = 3.0
 
 
 def deliver(

@@ -59,6 +59,7 @@ NO_LIMITS = {
     "load.orders.CANCEL_WITHIN": "what customers do",
     "load.orders.CUSTOMERS": "how many there are",
     "load.orders.PIECES": "delivered beforehand",
+    "load.over_http.LOOK_EVERY": "how often it looks around",
     "load.recorder.FIRST_WIDTH": "of an interval, which grows",
     "load.sampler.END": "of the protocol",
     "load.sampler.EVERY": "how often it looks at first",

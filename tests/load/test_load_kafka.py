@@ -52,7 +52,12 @@ def start(*arguments: str, environment: dict[str, str], errors: Path) -> subproc
 
 
 def outcome_of(load: subprocess.Popen[str], errors: Path) -> dict[str, Any]:
-    said, _ = load.communicate(timeout=PATIENCE)
+    try:
+        said, _ = load.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        load.terminate()  # and with it all that it started
+        load.communicate()
+        raise
     assert said, errors.read_text()
     return dict(json.loads(said))
 
