@@ -197,11 +197,12 @@ def render(compared: Comparison) -> str:
             heading("Figures"),
             table(("", "A", "B", "B/A"), (("", row) for row in _rows(compared.figures))),
             heading("What was different"),
-            table(("", "A", "B"), (("differs", row) for row in compared.differences))
+            table(("", "A", "B"), (("differs", row) for row in compared.differences), "words")
             if compared.differences
             else '<p class="about">Neither machine nor settings.</p>',
             percentile_plot(curves),
             heading("Over time"),
             f'<div class="sides">{"".join(sides)}</div>',
         ],
+        broad=True,
     )

@@ -104,7 +104,9 @@ def number(value: float | None) -> str:
     """With three digits that say something."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.1f}"
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _limit(figures: Mapping[str, Any]) -> Iterable[str]:

@@ -14,11 +14,15 @@ from typing import Any, Final
 STYLE: Final = Path(__file__).with_name("style.css").read_text()
 
 
-def page(title: str, body: Iterable[str]) -> str:
+def page(title: str, body: Iterable[str], *, broad: bool = False) -> str:
+    """broad: two figures stand beside each other, where the window is wide enough"""
+    kind = ' class="broad"' if broad else ""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body{kind}>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
     )
 
 
@@ -43,8 +47,11 @@ def tiles(figures: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """rows: (class, cells); the first column is text, and so is the last if its head is empty"""
+def table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]], kind: str = "figures") -> str:
+    """rows: (class, cells); the first column is text, and so is the last if its head is empty
+
+    kind: figures, or words
+    """
     text = len(head) - 1 if not head[-1] else -1
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(
@@ -56,7 +63,7 @@ def table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str
         + "</tr>"
         for kind, row in rows
     )
-    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide"><table class="{kind}"><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def facts(about: Mapping[str, Any]) -> str:
