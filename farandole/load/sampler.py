@@ -166,7 +166,8 @@ class Sampler:
         wanted = {place for each in committed.values() for place in each}
         if not wanted:
             return committed, {}
-        # Not AdminClient.list_offsets: with a broker that took longer than its time-out librdkafka 2.15 has crashed.
+        # Not AdminClient.list_offsets: a load that used it has crashed within librdkafka 2.15 while the broker stood
+        # still, with which call is not known; this one is the older and simpler way.
         found = self._consumer.offsets_for_times([TopicPartition(*place, END) for place in wanted], ANSWER_WITHIN)
         for tp in found:
             if tp.error is not None:
