@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farandole.load.histogram import LONGEST, UNIT, Histogram, bucket_of, summed, upper_edge
@@ -25,6 +25,7 @@ def nearest_rank(times: list[float], percent: float) -> float:
     return sorted(times)[max(1, math.ceil(round(len(times) * percent / 100, 6))) - 1]
 
 
+@settings(deadline=None)
 @given(st.floats(0, LONGEST))
 def test_a_time_lies_below_the_edge_of_its_bucket_and_within_one_percent_of_it(seconds: float) -> None:
     edge = upper_edge(bucket_of(seconds))
@@ -32,6 +33,7 @@ def test_a_time_lies_below_the_edge_of_its_bucket_and_within_one_percent_of_it(s
     assert edge <= max(seconds * 1.01, seconds + UNIT) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(TIMES, min_size=1, max_size=300), st.sampled_from([1.0, 50.0, 90.0, 99.0, 99.9, 100.0]))
 def test_a_percentile_is_what_sorting_says_and_at_most_one_percent_more(times: list[float], percent: float) -> None:
     exact, found = nearest_rank(times, percent), filled(times).percentile(percent)
@@ -40,6 +42,7 @@ def test_a_percentile_is_what_sorting_says_and_at_most_one_percent_more(times: l
     assert found <= max(times)
 
 
+@settings(deadline=None)
 @given(st.lists(TIMES, max_size=100), st.lists(TIMES, max_size=100))
 def test_a_minute_is_the_sum_of_its_seconds(one: list[float], other: list[float]) -> None:
     total = summed([filled(one), filled(other)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farandole.load.limit import MOST_PROBES, Found, Probe, search
@@ -15,6 +15,7 @@ def system(limit: float, generator: float = 1e9) -> Callable[[float, bool], Prob
     return lambda rate, confirming: Probe(rate, rate <= min(limit, generator), valid=rate <= generator)
 
 
+@settings(deadline=None)
 @given(st.floats(2, 15_000), st.floats(1, 5_000), st.sampled_from([0.02, 0.05, 0.2]))
 def test_the_limit_lies_between_what_is_said_to_be_held_and_missed(
     limit: float, start: float, precision: float

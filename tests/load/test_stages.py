@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farandole.config import project_root
@@ -20,6 +20,7 @@ def test_at_a_steady_rate_orders_are_due_one_after_the_other() -> None:
     assert list(steady("s", 10, 0.5).dues()) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 30), RATES, RATES)
 def test_a_stage_places_what_its_rates_make_within_its_time_and_in_order(
     seconds: float, rate: float, until: float
