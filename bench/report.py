@@ -6,16 +6,10 @@ Farandole's median by the raw loop's.
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
-from confluent_kafka import libversion
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +19,7 @@ from bench.records import hops
 from bench.rounds import LEAD_SECONDS, Plan, Sample
 from bench.stage import Stage
 from farandole.engine import BATCH
-from farandole.kafka import jars
+from farandole.machine import machine, versions
 
 SIDES = ("farandole", "raw")
 NAMES = {"farandole": "Farandole", "raw": "raw loop"}
@@ -149,33 +143,6 @@ def _hops(samples: list[Sample], causes: dict[str, set[str]]) -> list[dict[str, 
 
 
 # ---- the circumstances
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
-        "load_average": [round(each, 2) for each in os.getloadavg()],
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "librdkafka": libversion()[0],
-        **{name: version(name) for name in ("confluent-kafka", "faust-streaming", "msgspec")},
-        "embedded kafka": jars.version(),
-    }
 
 
 def settings(stage: Stage, templates: Templates, rounds: int) -> dict[str, Any]:

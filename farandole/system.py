@@ -24,7 +24,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -195,6 +195,7 @@ class System:
                    one, which is started if it does not run
     progress:      told what is being started
     topics:        to be created; None: those of topics.yaml
+    sandbox_options: more of what `farandole sandbox gateway` takes, for each system of the outside world
     """
 
     def __init__(
@@ -207,6 +208,7 @@ class System:
         client_config: config.ClientConfig | None = None,
         progress: Progress = silent,
         topics: Topics | None = None,
+        sandbox_options: Sequence[str] = (),
     ) -> None:
         self.directory, self.namespace = directory, namespace
         self.root = config.project_root()
@@ -215,6 +217,7 @@ class System:
         self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress
         self._client_config = client_config
+        self._sandbox_options = sandbox_options
         self._kafka: EmbeddedKafka | None = None
         self._sandbox: Sandbox | None = None
         self._starting: Future[Sandbox] | None = None
@@ -235,7 +238,7 @@ class System:
 
     def _start(self) -> None:
         with ThreadPoolExecutor(1) as beside:
-            self._starting = beside.submit(Sandbox.start, self.directory)
+            self._starting = beside.submit(Sandbox.start, self.directory, options=self._sandbox_options)
             self._start_kafka()
             self._progress("creating topics", 0, 0)
             self.topics.apply(self.client_config, self.namespace)

@@ -8,7 +8,6 @@ key; an answer that the interface does not promise is a surprise, and surprises 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import msgspec
 
-from events import CancelOrder, StockReceived
+from events import CancelOrder, PlaceOrder, StockReceived
 from farandole.demo.plan import Kinds, Placement, Plan
 from farandole.demo.sending import Sender
 from farandole.demo.watch import Seen
@@ -175,7 +174,7 @@ class Customers:
 
     async def _place_http(self, placement: Placement) -> bool | None:
         """Whether it was decided already; None: it was not accepted."""
-        body = _body(placement)
+        body = body_of(placement.command)
         reply = await self._request("place", "POST", "/orders", body)
         if reply.status not in (200, 201, 202):
             return None
@@ -192,8 +191,8 @@ class Customers:
         return False
 
     async def _place_otherwise(self, placement: Placement) -> None:
-        other = dataclasses.replace(placement, command=msgspec.structs.replace(placement.command, currency="USD"))
-        await self._request("conflict", "POST", "/orders", _body(other))
+        other = msgspec.structs.replace(placement.command, currency="USD")
+        await self._request("conflict", "POST", "/orders", body_of(other))
 
     async def _cancel(self, placement: Placement, decided: bool) -> None:
         if placement.way == "kafka":
@@ -260,7 +259,7 @@ class Customers:
             self._sender.send_bytes(topic, key, value)
 
 
-def _body(placement: Placement) -> bytes:
+def body_of(command: PlaceOrder) -> bytes:
     """The HTTP request for an order: the command without its saga, which the service derives."""
-    fields = msgspec.structs.asdict(placement.command)
+    fields = msgspec.structs.asdict(command)
     return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("saga", "asked_at")})

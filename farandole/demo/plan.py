@@ -154,6 +154,22 @@ class Wishes:
     possible: frozenset[Kinds] = frozenset(Kinds)
 
 
+def command_of(
+    kind: Kinds, customer: str, key: str, lines: tuple[OrderLine, ...], address: str, card: str
+) -> PlaceOrder:
+    """The request for an order of this kind: what is wrong with it stands in the address, the card or the currency."""
+    return PlaceOrder(
+        customer=customer,
+        idempotency_key=key,
+        lines=lines,
+        currency="euros" if kind is Kinds.BAD else "EUR",
+        email=f"{customer}@example.org",
+        ship_to="1 Utopia Square, Nowhere" if kind is Kinds.NOWHERE else address,
+        card_token=f"tok_declined_{card}" if kind is Kinds.DECLINED else f"tok_{card}",
+        reserve_for=1 if kind is Kinds.EXPIRING else 900,
+    )
+
+
 def make(wishes: Wishes, order_id: OrderId) -> Plan:
     """The plan for these wishes."""
     return _Maker(wishes, order_id).plan()
@@ -228,22 +244,12 @@ class _Maker:
         address = f"{draw.randrange(1, 99)} Harbour Street, Hamburg"
         customer = f"customer-{draw.randrange(200)}"
         key, order = self._key(number, kind, customer)
-        bad = kind is Kinds.BAD
-        if bad:
+        if kind is Kinds.BAD:
             way = "kafka"  # HTTP does not let it in
         return Placement(
             kind=kind,
             order=order,
-            command=PlaceOrder(
-                customer=customer,
-                idempotency_key=key,
-                lines=self._lines(kind),
-                currency="euros" if bad else "EUR",
-                email=f"{customer}@example.org",
-                ship_to="1 Utopia Square, Nowhere" if kind is Kinds.NOWHERE else address,
-                card_token=f"tok_declined_{number}" if kind is Kinds.DECLINED else f"tok_{number}",
-                reserve_for=1 if kind is Kinds.EXPIRING else 900,
-            ),
+            command=command_of(kind, customer, key, self._lines(kind), address, f"{number}"),
             way=way,
             cancel_after=self._cancel_after(kind),
         )

@@ -1,4 +1,4 @@
-"""The directories of demo runs: `.farandole/demo/<run>`, with the logs of every process.
+"""The directories of runs: `.farandole/demo/<run>`, with the logs of every process; `.farandole/load/<run>` of loads.
 
 Invariants: two runs never share a directory, and so never a namespace, nor does one's namespace begin with another's;
 old runs are cleared away, their topics with them, on the project's own embedded Kafka only, and only if nobody is using
@@ -28,11 +28,11 @@ DELETED_WITHIN: Final = 30.0
 
 
 @contextmanager
-def new_run(started: float | None = None) -> Iterator[Path]:
-    """A new run's directory, named `demo-<date>-<time>`. While it is entered, nobody clears it away."""
-    home = config.home() / "demo"
+def new_run(started: float | None = None, kind: str = "demo") -> Iterator[Path]:
+    """A new run's directory, named `<kind>-<date>-<time>`. While it is entered, nobody clears it away."""
+    home = config.home() / kind
     home.mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("demo-%Y%m%d-%H%M%S", time.localtime(started))
+    stamp = time.strftime(f"{kind}-%Y%m%d-%H%M%S", time.localtime(started))
     for number in range(1, 1_000):
         directory = home / (stamp if number == 1 else f"{stamp}.{number}")
         try:
@@ -51,9 +51,9 @@ def namespace_of(directory: Path) -> str:
     return directory.name + "-"
 
 
-def clear_old(client_config: config.ClientConfig) -> list[str]:
+def clear_old(client_config: config.ClientConfig, kind: str = "demo") -> list[str]:
     """Delete the topics and directories of old runs; returns their names. Kafka's refusal is no failure."""
-    runs = sorted((config.home() / "demo").glob("demo-*"), key=lambda each: each.stat().st_mtime)
+    runs = sorted((config.home() / kind).glob(f"{kind}-*"), key=lambda each: each.stat().st_mtime)
     cleared = []
     for directory in runs[:-KEPT]:
         with _locked(directory) as lock:

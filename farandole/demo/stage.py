@@ -153,7 +153,10 @@ class OwnStage:
 
 
 class RunningStage:
-    """A system that somebody else runs: addresses come from the environment, as for any client."""
+    """A system that somebody else runs: addresses come from the environment, as for any client.
+
+    order_url: of the order service; empty: it is not asked for anything by HTTP
+    """
 
     own = stops_kafka = False
     directory: Path | None = None
@@ -166,8 +169,9 @@ class RunningStage:
         config.check_broker(self.client_config)
         self.topics = Topics.load(root / "topics.yaml")
         self.codec = load_codec(root, self.namespace)
-        self.order_urls: Sequence[str] = [order_url.rstrip("/")]
-        self._check_order_service()
+        self.order_urls: Sequence[str] = [order_url.rstrip("/")] if order_url else []
+        if order_url:
+            self._check_order_service()
         self._sandbox = {system: url for system in SYSTEMS if (url := _sandbox_url(system))}
         self.systems: Sequence[str] = tuple(self._sandbox)
 
@@ -209,14 +213,23 @@ class RunningStage:
 
 @contextmanager
 def own_stage(
-    workers: Mapping[str, int], environment: Mapping[str, str], run: Path, progress: Progress
+    workers: Mapping[str, int],
+    environment: Mapping[str, str],
+    run: Path,
+    progress: Progress,
+    sandbox_options: Sequence[str] = (),
 ) -> Iterator[OwnStage]:
     """Start a system in the run's directory; stop it at the end."""
     with System(
-        run, namespace=runs.namespace_of(run), workers=workers, environment=environment, progress=progress
+        run,
+        namespace=runs.namespace_of(run),
+        workers=workers,
+        environment=environment,
+        progress=progress,
+        sandbox_options=sandbox_options,
     ) as system:
         if not config.setting("KAFKA_BOOTSTRAP_SERVERS"):
-            runs.clear_old(system.client_config)
+            runs.clear_old(system.client_config, run.parent.name)
         yield OwnStage(run.name, run, system)
         progress("stopping", 0, 0)
 

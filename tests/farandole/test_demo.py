@@ -20,7 +20,7 @@ from agents.order import order_id, validate
 from events import PlaceOrder
 from farandole.demo import runs
 from farandole.demo.mischief import NOISY_TOPICS, Kill, faults, noise, outage, parse_workers
-from farandole.demo.place import PROMISED, _body
+from farandole.demo.place import PROMISED, body_of
 from farandole.demo.plan import KINDS, UNANSWERED_MARK, UNBOOKED_MARK, Kinds, Placement, Plan, Wishes, make
 from farandole.demo.report import (
     Outcome,
@@ -93,7 +93,7 @@ def test_every_order_is_valid_but_the_bad_ones() -> None:
 def test_what_http_is_to_refuse_it_refuses_and_what_it_is_to_take_it_takes() -> None:
     plan = planned(300, ways=("http",))
     assert all(isinstance(read_request(body), list) for body in plan.rejected)
-    taken = [read_request(_body(each)) for each in plan.placements if each.kind is not Kinds.BAD]
+    taken = [read_request(body_of(each.command)) for each in plan.placements if each.kind is not Kinds.BAD]
     assert all(isinstance(each, PlaceOrder) for each in taken)
 
 

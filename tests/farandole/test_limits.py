@@ -19,7 +19,7 @@ from farandole.deadletters import ParkedSagas
 from farandole.message import MAX_RECORD
 from farandole.table import Part
 
-ROW = re.compile(r"\| `(?P<module>\w+)\.(?P<name>\w+)` \| (?P<value>[\d.]+) \|")
+ROW = re.compile(r"\| `(?P<module>[\w.]+)\.(?P<name>\w+)` \| (?P<value>[\d.]+) \|")
 
 MODULES = [
     "config",
@@ -42,13 +42,28 @@ MODULES = [
     *("journal", "kafkaerrors", "operations", "ports", "positions"),
     *("event", "flow", "membership", "message", "outside", "partitioner", "plaincodec", "processor", "runtime"),
     *("straightline", "table", "timers", "views"),
+    *(f"load.{name}" for name in ("histogram", "limit", "orders", "over_http", "over_kafka", "recorder", "sampler")),
+    *("load.sending", "load.stages"),
 ]
-"""What runs in a worker. Commands, the sandbox, the audit and the embedded Kafka are not in production."""
+"""What runs in a worker, and the generator of loads, which may run for hours. Other commands, the sandbox, the audit
+and the embedded Kafka are not in production.
+"""
 
 NO_LIMITS = {
     "config.ANSWER_SECONDS": "how long a broker is waited for at the start; then it is said to be missing",
     "clients.TOLD_EVERY": "how often a long recovery is told",
     "views.BELIEVED_FOR": "how long an answer is believed",
+    "load.histogram.UNIT": "what is shorter counts as this",
+    "load.limit.BACK": "where a search looks next",
+    "load.limit.STEP": "the same",
+    "load.orders.CANCEL_WITHIN": "what customers do",
+    "load.orders.CUSTOMERS": "how many there are",
+    "load.orders.PIECES": "delivered beforehand",
+    "load.over_http.LOOK_EVERY": "how often it looks around",
+    "load.recorder.FIRST_WIDTH": "of an interval, which grows",
+    "load.sampler.END": "of the protocol",
+    "load.sampler.EVERY": "how often it looks at first",
+    "load.sending.LONGEST_NAP": "how often an idle generator looks around",
     "engine.AHEAD_MS": "how long an acknowledgement may wait",
     "engine.IDLE_WAIT": "how often an idle engine looks around",
     "engine.BUSY_WAIT": "the same, while calls are under way",

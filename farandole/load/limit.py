@@ -1,0 +1,150 @@
+"""The search for the highest rate that a system holds: up in steps, then halving what is between.
+
+Invariants: a rate counts as held only if a probe has held it, and the one that is reported was held by the last and
+longest probe; what is reported as missed has been seen to miss. It ends: every probe makes the gap smaller, and their
+number has a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+MOST_PROBES: Final = 40
+
+STEP: Final = 2.0
+"""From one rate to the next while all are held."""
+
+BACK: Final = 0.05
+"""Of a rate that was held once and missed when it was tried again: so far below it is tried next, then twice as far."""
+
+MOST_AGAIN: Final = 4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One rate, and whether it was held; why it was not; valid: the generator could place so many."""
+
+    rate: float
+    held: bool
+    why: str = ""
+    valid: bool = True
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"rate": self.rate, "held": self.held, "why": self.why, "valid": self.valid, **self.figures}
+
+
+@dataclass
+class Found:
+    """rate: the highest that was held when it was confirmed; None: none was. missed: the lowest that was not held"""
+
+    rate: float | None
+    missed: float | None
+    probes: list[Probe]
+    said: str = ""
+
+    @property
+    def sure(self) -> bool:
+        """There is a rate, and one above it that the system does not hold."""
+        return self.rate is not None and self.missed is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "rate": self.rate,
+            "missed": self.missed,
+            "sure": self.sure,
+            "said": self.said,
+            "probes": [each.to_dict() for each in self.probes],
+        }
+
+
+def search(
+    probe: Callable[[float, bool], Probe], start: float, highest: float, precision: float, lowest: float = 1.0
+) -> Found:
+    """Find it.
+
+    probe:     tries a rate; the second argument says that it is the confirmation, which may take longer
+    start:     the first rate; highest: none above it is tried
+    precision: how far the rate that is held may be below the one that is missed, as a share of that
+    """
+    return _Search(probe, highest, precision, lowest).run(start)
+
+
+class _Search:
+    def __init__(self, probe: Callable[[float, bool], Probe], highest: float, precision: float, lowest: float) -> None:
+        self._probe, self._highest, self._precision, self._lowest = probe, highest, precision, lowest
+        self.probes: list[Probe] = []
+        self.missed: float | None = None
+        self.bound = ""
+
+    def run(self, start: float) -> Found:
+        held = self._down(start) if not self._try(start) else self._up(start)
+        if held is None:
+            return Found(None, self.missed, self.probes, f"not even {self.missed:g} orders/s are held")
+        held = self._between(held)
+        confirmed = self._confirm(held)
+        return Found(confirmed, self.missed, self.probes, self._said(confirmed))
+
+    def _try(self, rate: float, confirming: bool = False) -> bool:
+        done = self._probe(rate, confirming)
+        self.probes.append(done)
+        if not done.valid:
+            self.bound = f"the generator could not place {rate:g} orders/s"
+        elif not done.held and (self.missed is None or rate < self.missed):
+            self.missed = rate
+        return done.held and done.valid
+
+    def _up(self, held: float) -> float:
+        while held < self._highest and len(self.probes) < MOST_PROBES:
+            rate = min(self._highest, held * STEP)
+            if not self._try(rate):
+                return held
+            held = rate
+        self.bound = self.bound or f"{self._highest:g} orders/s is the highest that was tried"
+        return held
+
+    def _down(self, missed: float) -> float | None:
+        rate = missed / STEP
+        while rate >= self._lowest and len(self.probes) < MOST_PROBES:
+            if self._try(rate):
+                return rate
+            rate /= STEP
+        return None
+
+    def _between(self, held: float) -> float:
+        """Halve what is between the highest that is held and the lowest that is not."""
+        top = self.missed if self.missed is not None else self._top()
+        while top is not None and top - held > self._precision * top and len(self.probes) < MOST_PROBES:
+            rate = _round(held, (held + top) / 2, top)
+            if self._try(rate):
+                held = rate
+            else:
+                top = rate
+        return held
+
+    def _top(self) -> float | None:
+        """Where the generator gave up, if it did."""
+        return min((each.rate for each in self.probes if not each.valid), default=None)
+
+    def _confirm(self, held: float) -> float | None:
+        rate = held
+        for number in range(MOST_AGAIN):
+            if self._try(rate, confirming=True):
+                return rate
+            rate = round(rate * (1 - BACK * 2**number), 1)
+        return None
+
+    def _said(self, confirmed: float | None) -> str:
+        if confirmed is None:
+            return "what was held once was not held again: the figures are not steady enough for an answer"
+        if self.missed is None:
+            return f"{confirmed:g} orders/s are held; {self.bound}, so the limit may be higher"
+        return f"{confirmed:g} orders/s are held, {self.missed:g} are not"
+
+
+def _round(low: float, rate: float, high: float) -> float:
+    """To whole orders per second where there is room."""
+    whole = float(round(rate))
+    return whole if low < whole < high else rate

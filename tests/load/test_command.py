@@ -1,0 +1,78 @@
+"""The command line: what does not fit together is refused before anything is started, and a plan can be had."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from farandole.cli.load import app
+from farandole.errors import ConfigError
+
+
+def called(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def planned(*arguments: str) -> dict[str, Any]:
+    done = called(*arguments, "--dry-run", "--json")
+    assert done.exit_code == 0, done.output
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--steps", "10,20", "--burst", "5"), "different loads"),
+        (("--find-limit", "--profile", "ramp"), "different loads"),
+        (("--steps", "10,20", "--rate", "5"), "--rate says nothing here"),
+        (("--burst", "20", "--minutes", "5"), "--minutes says nothing here"),
+        (("--rate", "20", "--step-seconds", "5"), "--step-seconds says nothing here"),
+        (("--against", "--workers", "order=2"), "a system that the load starts itself"),
+        (("--soak-minutes", "5"), "a soak comes after a search"),
+        (("--workers", "nobody=2"), "no such service"),
+        (("--via", "pigeon"), "no such way"),
+        (("--objective", "quick"), "not an objective"),
+        (("--rate", "1e9"), "a rate of"),
+        (("--steps", "10,many"), "not rates"),
+        (("--burst", "10000000"), "cannot be placed at once"),
+        (("--profile", "nothing"), "no such profile"),
+        (("--lines", "0"), "not a number or two"),
+        (("--mix", "bad=0.1", "--via", "http"), "HTTP lets no bad order in"),
+        (("--zipf", "-1"), "an exponent of"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    done = called(*arguments, "--dry-run")
+    assert isinstance(done.exception, ConfigError)
+    assert said in str(done.exception)
+
+
+def test_the_plan_says_stages_orders_and_stock() -> None:
+    plan = planned("--steps", "10,20", "--step-seconds", "5", "--warm-up", "2", "--skus", "7")
+    assert [stage["orders"] for stage in plan["stages"]] == [20, 50, 100]
+    assert (plan["orders"], plan["seconds"]) == (170, 12)
+    assert plan["stock"]["skus"] == 7
+
+
+def test_the_plan_of_a_profile_has_its_mix_and_the_command_line_goes_before_it() -> None:
+    plan = planned("--profile", "soak", "--zipf", "2")
+    assert plan["mix"]["kinds"]["declined"] == 0.03
+    assert (plan["mix"]["zipf"], plan["mix"]["lines"]) == (2, "1-3")
+    assert planned("--profile", "soak", "--mix", "sold_out=0.5")["mix"]["kinds"] == {"sold_out": 0.5}
+
+
+def test_a_search_has_an_objective_and_a_note_on_what_it_does() -> None:
+    plan = planned("--find-limit", "--soak-minutes", "10")
+    assert plan["objective"] == "p99<1000ms"
+    assert "halved" in plan["note"]
+    assert "10 min at 80%" in plan["load"]
+
+
+def test_the_plan_for_people_has_the_same() -> None:
+    done = called("--rate", "10", "--minutes", "1", "--dry-run")
+    assert done.exit_code == 0
+    assert "600 orders" in done.stdout
+    assert "stock delivered" in done.stdout

@@ -1,0 +1,112 @@
+"""Two reports side by side."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from farandole.errors import ConfigError
+from farandole.load.compare import Comparison, compare, print_comparison, read, render
+from tests.load import reports
+from tests.load.test_report import Page
+
+
+@pytest.fixture(scope="module")
+def a() -> dict[str, Any]:
+    return reports.outcome(name="load-a").to_dict()
+
+
+@pytest.fixture(scope="module")
+def b() -> dict[str, Any]:
+    return reports.outcome(seconds=0.16, name="load-b").to_dict()
+
+
+def ratios(compared: Comparison) -> dict[str, float | None]:
+    return {each["figure"]: each["ratio"] for each in compared.to_dict()["figures"]}
+
+
+def test_a_ratio_is_b_by_a(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert ratios(compare(a, b))["p50, ms"] == pytest.approx(2.0, rel=0.05)
+    assert ratios(compare(b, a))["p50, ms"] == pytest.approx(0.5, rel=0.05)
+    assert ratios(compare(a, a))["40/s: p99, ms"] == 1.0
+
+
+def test_the_same_machine_and_settings_are_not_said_to_differ(a: dict[str, Any], b: dict[str, Any]) -> None:
+    compared = compare(a, b)
+    assert compared.differences == []
+    assert compared.warnings == []
+
+
+def test_another_machine_or_setting_is_said_and_warned_of(a: dict[str, Any]) -> None:
+    other = copy.deepcopy(a)
+    other["machine"]["cores"] = 64
+    other["settings"]["via"] = "http"
+    other["run"]["commit"] = "0000"
+    other["valid"] = False
+    compared = compare(a, other)
+    said = {what: (one, two) for what, one, two in compared.differences}
+    assert said["machine: cores"][1] == "64"
+    assert said["settings: via"] == ("kafka", "http")
+    assert "commit: commit" in said
+    assert any("not the same machine, settings, commit" in each for each in compared.warnings)
+    assert any("not valid" in each for each in compared.warnings)
+
+
+def test_what_only_one_of_them_has_is_missing_and_not_nothing(a: dict[str, Any]) -> None:
+    stepped = reports.outcome(rate=None, minutes=None, steps=(40.0, 80.0), step_seconds=10).to_dict()
+    found = {each["figure"]: each for each in compare(a, stepped).to_dict()["figures"]}
+    assert found["80/s: p99, ms"]["a"] is None
+    assert found["80/s: p99, ms"]["ratio"] is None
+    assert found["40/s: p99, ms"]["ratio"] is not None
+
+
+def test_the_page_is_whole_and_has_both(a: dict[str, Any], b: dict[str, Any]) -> None:
+    text = render(compare(a, b))
+    page = Page(text)
+    assert page.tags["svg"] >= 14
+    assert "load-a" in " ".join(page.texts)
+    assert "load-b" in " ".join(page.texts)
+    assert not page.tags.keys() & {"script", "link", "img"}
+
+
+def test_it_is_printed(a: dict[str, Any], b: dict[str, Any], tmp_path: Path) -> None:
+    compared = compare(a, b)
+    compared.write(tmp_path / "c.html")
+    console = Console(file=io.StringIO(), width=160)
+    print_comparison(compared, console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2.0" in said
+    assert "c.html" in said
+
+
+def test_a_search_is_compared_by_its_limit() -> None:
+    found = reports.found_limit().to_dict()
+    compared = compare(found, found)
+    assert ratios(compared)["limit, orders/s"] == 1.0
+    render(compared)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "no json", '{"format": 99, "stages": []}'])
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="no report of a load"):
+        read(str(path))
+
+
+def test_a_report_is_found_by_its_file_and_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("FARANDOLE_HOME", str(tmp_path))
+    (tmp_path / "reports").mkdir()
+    path = tmp_path / "reports" / "load-a.json"
+    path.write_text(json.dumps(a))
+    assert read("load-a") == read(str(path))
+    with pytest.raises(ConfigError, match="no such report"):
+        read("load-z")
