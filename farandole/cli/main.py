@@ -29,6 +29,7 @@ COMMANDS = {
     "audit": "Read the topics as an outsider would and say whether every promise held.",
     "topics": "Compare topics.yaml and schemas/ with the code and the cluster, and apply them.",
     "simulate": "Run engine, agents and flows in a world where everything goes wrong on purpose.",
+    "deploy": "Take the agents to a target one service after the other, and back.",
     "events": "Generate events.py and the schema ids from schemas/.",
     "sandbox": "Run the payment gateway, the carrier and the mail sink that stand in for the real ones.",
 }

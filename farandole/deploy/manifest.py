@@ -101,7 +101,12 @@ class Manifest:
 
 def manifest_of(root: Path) -> Manifest:
     """The manifest of the project in this directory, told by its own code. ConfigError if it cannot be imported."""
-    environment = {**os.environ, "PYTHONPATH": str(root), "FARANDOLE_PROJECT": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(root),
+        "FARANDOLE_PROJECT": str(root),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "farandole.deploy.manifest"],
         cwd=root,
@@ -158,7 +163,10 @@ def read_here() -> Manifest:
     bound = {each.service for each in every}
     services = [name for name in declared.services if name in bound]
     tables = {
-        service: {name: names[table.row.__name__] for name, table in sorted(importlib.import_module(f"agents.{service}").app.rows.items())}
+        service: {
+            name: names[table.row.__name__]
+            for name, table in sorted(importlib.import_module(f"agents.{service}").app.rows.items())
+        }
         for service in services
     }
     hears = {

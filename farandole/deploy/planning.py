@@ -89,7 +89,9 @@ def plan_rollback(deployment: Deployment, target: str, *, to: str = "", ended: C
     version = to or (state.current if state.rolling and state.rolling != state.current else (state.former or [""])[-1])
     if not version:
         raise ConfigError(
-            "there is no version to go back to", where=str(deployment.path), mend="farandole deploy status says what runs"
+            "there is no version to go back to",
+            where=str(deployment.path),
+            mend="farandole deploy status says what runs",
         )
     manifest = deployment.versions.manifest(version)
     plan = Plan("rollback", target, version, "", state.current, manifest)
@@ -155,8 +157,8 @@ def _plan_steps(plan: Plan, deployment: Deployment, workers: Mapping[str, int]) 
     plan.steps += [Step(service, state.current, "", (state.workers[service], 0)) for service in gone]
     for cycle in order.cycles:
         plan.notes.append(
-            f"{' and '.join(cycle)} publish something new for each other, so no order suits all: they go as topics.yaml "
-            "names them. "
+            f"{' and '.join(cycle)} publish something new for each other, so no order suits all: they go as "
+            "topics.yaml names them. "
             + (
                 "Older workers read the new schemas from the deployment"
                 if plan.target == "local"

@@ -87,7 +87,10 @@ class Deployment:
         state = self.state
         if not state.current and not state.rolling:
             return
-        for what, is_now, before in (("target", target, state.target), ("namespace", config.namespace(), state.namespace)):
+        for what, is_now, before in (
+            ("target", target, state.target),
+            ("namespace", config.namespace(), state.namespace),
+        ):
             if is_now != before:
                 raise ConfigError(
                     f"the {what} here is {before or 'none'!r} and not {is_now or 'none'!r}",

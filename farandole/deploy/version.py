@@ -38,7 +38,9 @@ def files_of(root: Path) -> Iterator[Path]:
         if not part.exists():
             if name == "web":
                 continue  # a project without HTTP of its own
-            raise ConfigError(f"there is no {name} to deploy", where=str(root), mend="deploy from the project's directory")
+            raise ConfigError(
+                f"there is no {name} to deploy", where=str(root), mend="deploy from the project's directory"
+            )
         found = sorted(part.rglob("*")) if part.is_dir() else [part]
         yield from (path for path in found if path.is_file() and not _skipped(path.relative_to(root)))
 
@@ -58,7 +60,7 @@ def version_of(root: Path) -> str:
 
 
 def commit_of(root: Path) -> str:
-    """The git commit that the project's directory is, with a + if files have changed since; empty if there is no git."""
+    """The git commit that the project's directory is, with a + if files have changed since; empty without git."""
     try:
         said = _git(root, "describe", "--always", "--exclude=*", "--abbrev=10")
         return f"{said}+" if said and _git(root, "status", "--porcelain", "--", *PARTS) else said

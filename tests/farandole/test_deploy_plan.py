@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from farandole import generate
 from farandole.deploy.manifest import manifest_of
 from farandole.deploy.planning import Plan, plan_apply, plan_rollback
 from farandole.deploy.state import Deployment
@@ -32,9 +34,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def planned(
-    first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Plan]:
+def planned(first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
     """Change a copy of the project, and plan its deployment."""
     monkeypatch.delenv("FARANDOLE_NAMESPACE", raising=False)
     monkeypatch.setattr("farandole.deploy.planning._plan_topics", lambda *_: None)
@@ -101,8 +101,6 @@ def change_a_deployed_schema(root: Path) -> None:
 
 
 def _meta(root: Path) -> list[object]:
-    import json
-
     fields: list[object] = json.loads((root / "schemas/notification.sent.1.avsc").read_text())["fields"]
     return fields[:1]
 
@@ -144,14 +142,12 @@ def more_partitions(root: Path) -> None:
 def test_what_breaks_sagas_in_flight_is_refused(
     planned: Callable[..., Plan], change: Callable[[Path], None], what: str, mend: str
 ) -> None:
-    refused = planned(lambda root: (change(root), _generate(root))[0]).refused
+    def changed(root: Path) -> None:
+        change(root)
+        generate.write(root / "schemas", root / "events.py")
+
+    refused = planned(changed).refused
     assert [each for each in refused if what in each.what and mend in each.mend and each.where], refused
-
-
-def _generate(root: Path) -> None:
-    from farandole import generate
-
-    generate.write(root / "schemas", root / "events.py")
 
 
 def test_a_version_that_cannot_be_imported_is_found_before_anything_is_changed(planned: Callable[..., Plan]) -> None:
@@ -167,7 +163,9 @@ def test_the_same_project_again_is_refused_nothing(planned: Callable[..., Plan],
 
 
 def test_a_decision_that_decides_otherwise_is_no_other_flow(planned: Callable[..., Plan]) -> None:
-    plan = planned(lambda root: edit(root, "agents/payment.py", "AUTHORISE_WITHIN: Final = 10.0", "AUTHORISE_WITHIN: Final = 9.0"))
+    plan = planned(
+        lambda root: edit(root, "agents/payment.py", "AUTHORISE_WITHIN: Final = 10.0", "AUTHORISE_WITHIN: Final = 9.0")
+    )
     assert plan.refused == []
     assert plan.version != plan.current
     assert {step.service for step in plan.steps} == {"order", "inventory", "payment", "shipping", "notification"}
