@@ -1,4 +1,4 @@
-"""What `farandole deploy plan` refuses: each kind of change that breaks sagas in flight, made in a copy of the project."""
+"""What `farandole deploy plan` refuses: each kind of change that breaks sagas in flight, in a copy of the project."""
 
 from __future__ import annotations
 
