@@ -25,10 +25,10 @@ class Order:
 
 
 def order_of(old: Manifest | None, new: Manifest) -> Order:
-    """The order in which services become new. Nothing runs yet: as topics.yaml names them, hearers first all the same,
-    for nothing is lost by it.
-    """
-    news = _news(old or Manifest(), new)
+    """The order in which services become new. Where nothing runs yet nobody is old: as topics.yaml names them."""
+    if old is None:
+        return Order(new.services)
+    news = _news(old, new)
     before: dict[str, dict[str, str]] = {service: {} for service in new.services}
     for service, thing, topic in news:
         for hearer in new.services:
@@ -62,9 +62,9 @@ def beginners(manifest: Manifest, key: str) -> set[str]:
     return {each.service for each in bindings if each.event not in published}
 
 
-def _leave_out_beginners(old: Manifest | None, new: Manifest, before: dict[str, dict[str, str]]) -> None:
+def _leave_out_beginners(old: Manifest, new: Manifest, before: dict[str, dict[str, str]]) -> None:
     """Where several begin a new flow, none of them can wait for all the others."""
-    for key in new.flows.keys() - (old.flows.keys() if old else set()):
+    for key in new.flows.keys() - old.flows.keys():
         begin = beginners(new, key)
         for service in begin:
             for other in begin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -16,15 +16,19 @@ from farandole.deploy.state import Deployment
 from farandole.deploy.waits import Longest
 from farandole.errors import FarandoleError
 
+MOST_LINES: Final = 5
+
 
 def print_plan(plan: Plan, console: Console) -> None:
     commit = f" (commit {plan.commit})" if plan.commit else ""
     console.print(f"{plan.verb} {plan.version}{commit} to {plan.target}, where {plan.current or 'nothing'} runs")
-    for action in plan.topics:
+    for action in plan.topics[:MOST_LINES]:
         console.print(f"  topics: {action}", markup=False)
+    if len(plan.topics) > MOST_LINES:
+        console.print(f"  topics: and {len(plan.topics) - MOST_LINES} more: farandole topics plan")
     if plan.schemas:
-        console.print(f"  schemas: {len(plan.schemas)} new: {', '.join(plan.schemas[:5])}", end="")
-        console.print(" …" if len(plan.schemas) > 5 else "")
+        console.print(f"  schemas: {len(plan.schemas)} new: {', '.join(plan.schemas[:MOST_LINES])}", end="")
+        console.print(" …" if len(plan.schemas) > MOST_LINES else "")
     table = Table("service", "from", "to", "workers", "why then", box=None, pad_edge=False, header_style="bold")
     for step in plan.steps:
         table.add_row(step.service, step.old or "-", step.new or "-", _workers(step), step.why)

@@ -169,19 +169,23 @@ class Supervisor:
                 slot.current = self._spawn(slot, want)
         elif slot.current.version != want.version:
             self._succeed(slot, want, now)
-        elif slot.following is not None and not slot.told:
-            slot.following.signal(signal.SIGKILL)  # it has not begun, and is not wanted any more
-            slot.following = None
-        if slot.current is not None and slot.current.alive and now - slot.current.started > WELL_AFTER:
-            slot.failures = 0 if slot.following is None else slot.failures
+        else:
+            self._spare(slot)
+            if now - slot.current.started > WELL_AFTER:
+                slot.failures = 0
         if slot.told and slot.current is not None and now - slot.told > STOPPED_WITHIN:
             slot.current.signal(signal.SIGKILL)
 
-    def _succeed(self, slot: Slot, want: Wanted, now: float) -> None:
-        """The new worker gets ready; then the old one is told to end."""
-        if slot.following is not None and slot.following.version != want.version and not slot.told:
+    def _spare(self, slot: Slot) -> None:
+        """A follower that is not wanted any more goes, unless it takes over at this moment."""
+        if slot.following is not None and not slot.told:
             slot.following.signal(signal.SIGKILL)
             slot.following = None
+
+    def _succeed(self, slot: Slot, want: Wanted, now: float) -> None:
+        """The new worker gets ready; then the old one is told to end."""
+        if slot.following is not None and slot.following.version != want.version:
+            self._spare(slot)
         if slot.following is None:
             if now >= slot.again_at and not slot.told:
                 slot.following = self._spawn(slot, want)
@@ -189,9 +193,7 @@ class Supervisor:
             self._tell_to_end(slot, now)
 
     def _end(self, slot: Slot, now: float) -> None:
-        if slot.following is not None and not slot.told:
-            slot.following.signal(signal.SIGKILL)
-            slot.following = None
+        self._spare(slot)
         if slot.current is not None and not slot.told:
             self._tell_to_end(slot, now)
 

@@ -159,6 +159,8 @@ def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (package / "cli/__init__.py").write_text("")
         (package / "cli/main.py").write_text(SLEEPS.replace("{version}", version))
     monkeypatch.setattr("farandole.deploy.supervisor.FIRST_PAUSE", 0.2)
+    # However long the old one has been well: what fails is the new one.
+    monkeypatch.setattr("farandole.deploy.supervisor.WELL_AFTER", 0.0)
     supervisor = Supervisor(home)
     yield supervisor
     supervisor.ending = True
