@@ -219,19 +219,6 @@ class LocalTarget:
             )
         return found
 
-    def versions(self) -> dict[str, set[str]]:
-        running: dict[str, set[str]] = {}
-        for each in self.instances():
-            running.setdefault(each.service, set()).add(each.version)
-        return running
-
-
-def set_ports(deployment: Deployment, ports: dict[str, int], workers: int = 20) -> None:
-    """The first worker of a service gets its port, the next ones the next."""
-    for service, port in ports.items():
-        for index in range(workers):
-            deployment.state.ports[f"{service}-{index}"] = port + index
-
 
 def last_words(log: Path) -> str:
     try:

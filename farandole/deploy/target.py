@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +48,3 @@ class Target(Protocol):
         """Return when the service has no worker any more."""
 
     def instances(self) -> list[Instance]: ...
-
-    def versions(self) -> Mapping[str, set[str]]:
-        """Service → versions that its workers run now."""

@@ -198,6 +198,7 @@ def test_a_worker_is_begun_again_and_succeeded_and_a_broken_one_takes_over_nothi
     second = slot.current
     want(supervised, "broken")
     turn(supervised, lambda: slot.failures > 1)
+    assert second is not None
     assert slot.current == second
     assert second.alive
     want(supervised, "v2")

@@ -41,7 +41,7 @@ MODULES = [
     ),
     *("journal", "kafkaerrors", "ports", "positions"),
     *("event", "flow", "membership", "message", "outside", "partitioner", "plaincodec", "processor", "runtime"),
-    *("straightline", "table", "timers", "views"),
+    *("straightline", "table", "timers", "views", "succession", "grownschemas"),
 ]
 """What runs in a worker. Commands, the sandbox, the audit and the embedded Kafka are not in production."""
 
@@ -55,6 +55,7 @@ NO_LIMITS = {
     "door.OWNERS_FRESH": "how long an answer is believed",
     "outside.FIRST_BACKOFF": "where a growing pause begins",
     "plaincodec.PREFIX": "of the wire format",
+    "succession.LOOK_EVERY": "how often it is looked whether the predecessor has let go",
     "runtime.WELL_AFTER": "when a failure counts as the first",
 }
 
