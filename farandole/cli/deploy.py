@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-Target = Annotated[str, typer.Option("--target", help="local: processes of this machine; compose: docker-compose.yml.")]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="local: processes of this machine; compose: docker-compose.yml. As before, or local, if not given.",
+    ),
+]
 Scale = Annotated[
     list[str] | None, typer.Option("--scale", help="SERVICE=N: so many workers of it, from now on. Repeatable.")
 ]
@@ -51,7 +57,7 @@ def deploy() -> None:
 
 
 @app.command()
-def plan(target: Target = "local", scale: Scale = None, ended: Ended = None, as_json: AsJson = False) -> None:
+def plan(target: Target = None, scale: Scale = None, ended: Ended = None, as_json: AsJson = False) -> None:
     """Show what `apply` would do, and why in this order; refuse what would break sagas in flight. Changes nothing.
 
     Exit code 1 if it is refused. Example: farandole deploy plan --scale payment=2
@@ -68,7 +74,7 @@ def plan(target: Target = "local", scale: Scale = None, ended: Ended = None, as_
 
 @app.command()
 def apply(
-    target: Target = "local",
+    target: Target = None,
     scale: Scale = None,
     http: Http = None,
     ended: Ended = None,
@@ -100,7 +106,7 @@ def apply(
 @app.command()
 def rollback(
     to: Annotated[str, typer.Option(help="A version that is kept; otherwise the one before.")] = "",
-    target: Target = "local",
+    target: Target = None,
     ended: Ended = None,
     ready_within: Ready = 90.0,
     caught_up_within: CatchUp = 60.0,
@@ -119,7 +125,7 @@ def rollback(
 
 
 @app.command()
-def status(target: Target = "local", as_json: AsJson = False) -> None:
+def status(target: Target = None, as_json: AsJson = False) -> None:
     """Show each worker: version, process, uptime, restarts, whether it is ready; and how far each service is behind.
 
     Exit code 0 if all workers are ready and of one version, 3 otherwise. Example: farandole deploy status --json
@@ -171,7 +177,7 @@ def _carry_out(make: Any, deployment: Any, options: Options, dry_run: bool, as_j
 
 
 def _options(
-    target: str,
+    target: str | None,
     scale: list[str] | None,
     http: list[str] | None,
     ended: list[str] | None,
@@ -180,7 +186,9 @@ def _options(
 ) -> Options:
     from farandole.deploy.run import TARGETS
     from farandole.deploy.run import Options as Chosen
+    from farandole.deploy.state import Deployment
 
+    target = target or Deployment().state.target or "local"
     if target not in TARGETS:
         raise ConfigError(f"no such target: {target}", where="--target", mend=" or ".join(TARGETS))
     return Chosen(

@@ -17,17 +17,23 @@ from farandole.topics import Problem
 
 
 def breaking(
-    old: Manifest, new: Manifest, *, ended: Collection[str] = (), known: Mapping[str, Schema] | None = None
+    old: Manifest,
+    new: Manifest,
+    *,
+    ended: Collection[str] = (),
+    known: Mapping[str, Schema] | None = None,
+    back: bool = False,
 ) -> list[Problem]:
     """All that must not be deployed over `old`.
 
     ended: keys of flows of which no saga is in flight any more, says whoever deploys
     known: every schema that was ever deployed; None: those of `old`
+    back:  `new` is the older one: it has no tables and topics that it never had, and needs none
     """
     return [
         *_schemas(old.schemas if known is None else known, new),
-        *_topics(old, new),
-        *_tables(old, new),
+        *_topics(old, new, back),
+        *_tables(old, new, back),
         *_flows(old, new, frozenset(ended)),
     ]
 
@@ -61,11 +67,11 @@ def _schemas(known: Mapping[str, Schema], new: Manifest) -> Iterator[Problem]:
         )
 
 
-def _topics(old: Manifest, new: Manifest) -> Iterator[Problem]:
+def _topics(old: Manifest, new: Manifest, back: bool) -> Iterator[Problem]:
     for name, topic in old.topics.items():
         now = new.topics.get(name)
         if now is None:
-            if topic.owner in new.services and not name.endswith("-changelog"):
+            if topic.owner in new.services and not name.endswith("-changelog") and not back:
                 yield Problem(
                     f"topic {name} is not declared any more, and its records may not be read yet",
                     "topics.yaml",
@@ -86,13 +92,15 @@ def _topics(old: Manifest, new: Manifest) -> Iterator[Problem]:
             )
 
 
-def _tables(old: Manifest, new: Manifest) -> Iterator[Problem]:
+def _tables(old: Manifest, new: Manifest, back: bool) -> Iterator[Problem]:
     for service, tables in old.tables.items():
         if service not in new.tables:
             continue  # whether it may go is said by the flows
         for table, row in tables.items():
             now = new.tables[service].get(table)
             where = f"agents/{service}.py: table {table}"
+            if now is None and back:
+                continue
             if now is None:
                 yield Problem(
                     f"{service} has no table {table} any more, and sagas in flight have rows there",

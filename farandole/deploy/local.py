@@ -107,7 +107,7 @@ class LocalTarget:
         left = bool(self._desired())
         if not ran and not left:
             return False
-        write_json(self.home / "desired.json", {})
+        self._say({})
         self._start_supervisor(progress)  # one that was killed has left its workers: only a supervisor finds them
         pid = self.supervisor_pid
         progress("stopping workers", 0, 0)
@@ -123,20 +123,26 @@ class LocalTarget:
     # ---- what is to be, and what is
 
     def _desired(self) -> dict[str, Any]:
-        return _read_json(self.home / "desired.json")
+        workers: dict[str, Any] = _read_json(self.home / "desired.json").get("workers", {})
+        return workers
+
+    def _say(self, workers: dict[str, Any]) -> int:
+        """Say what is to be. Returns the number by which the supervisor tells that it knows."""
+        serial = int(_read_json(self.home / "desired.json").get("serial", 0)) + 1
+        write_json(self.home / "desired.json", {"serial": serial, "workers": workers})
+        return serial
 
     def _observed(self) -> dict[str, Any]:
         return _read_json(self.home / "observed.json")
 
     def _want(self, name: str, wanted: dict[str, Any] | None) -> int:
-        """Say what one worker is to be. Returns what tells that the supervisor knows."""
-        path, desired = self.home / "desired.json", self._desired()
+        """Say what one worker is to be; None: it is not to be."""
+        desired = self._desired()
         if wanted is None:
             desired.pop(name, None)
         else:
             desired[name] = wanted
-        write_json(path, desired)
-        return path.stat().st_mtime_ns
+        return self._say(desired)
 
     def roll(self, service: str, version: str, workers: int, progress: Progress) -> None:
         names = [f"{service}-{index}" for index in range(workers)]
@@ -155,7 +161,7 @@ class LocalTarget:
         while True:
             observed = self._observed()
             seen = observed.get("workers", {}).get(name)
-            if seen and observed["read"] == told:
+            if seen and observed["serial"] == told:
                 if seen["failures"] or seen["restarts"] > before:
                     raise NotWell(f"{name} of version {version} ended:\n{last_words(log)}", where=str(log))
                 current = seen["current"]

@@ -97,7 +97,7 @@ def plan_rollback(deployment: Deployment, target: str, *, to: str = "", ended: C
     plan = Plan("rollback", target, version, "", state.current, manifest)
     for former in _deployed(deployment):
         # Schemas only ever grow: the older code is given what it does not have. What must fit is the flows.
-        found = breaking(former, manifest, ended=ended, known={})
+        found = breaking(former, manifest, ended=ended, known={}, back=True)
         plan.refused += [each for each in found if each not in plan.refused]
     newer = sorted(state.known.keys() - manifest.schemas.keys())
     if newer:

@@ -118,7 +118,7 @@ class Supervisor:
         self.ending = False
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._written: tuple[Any, float] = (None, 0.0)
-        self._read: tuple[int, dict[str, Wanted]] = (-1, {})
+        self._serial = -1
 
     # ---- the cycle
 
@@ -260,23 +260,21 @@ class Supervisor:
 
     def desired(self) -> dict[str, Wanted]:
         """What was desired last; nothing if nobody has desired anything yet."""
-        path = self.home / "desired.json"
         try:
-            changed = path.stat().st_mtime_ns
-            if changed != self._read[0]:
-                raw = json.loads(path.read_text())
-                self._read = changed, {name: Wanted(**each) for name, each in raw.items()}
-                for slot in self.slots.values():  # somebody acts: what failed is tried at once
-                    slot.failures, slot.again_at = 0, 0.0
+            raw = json.loads((self.home / "desired.json").read_text())
         except FileNotFoundError:
             return {}
-        return self._read[1]
+        if raw["serial"] != self._serial:
+            self._serial = raw["serial"]
+            for slot in self.slots.values():  # somebody acts: what failed is tried at once
+                slot.failures, slot.again_at = 0, 0.0
+        return {name: Wanted(**each) for name, each in raw["workers"].items()}
 
     def tell(self, now: float) -> None:
         workers = {slot.name: _told_of(slot) for slot in self.slots.values()}
         if workers != self._written[0] or now - self._written[1] > SEEN_EVERY:
             self._written = workers, now
-            seen = {"pid": os.getpid(), "at": now, "read": self._read[0], "workers": workers}
+            seen = {"pid": os.getpid(), "at": now, "serial": self._serial, "workers": workers}
             write_json(self.home / "observed.json", seen)
 
 

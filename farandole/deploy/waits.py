@@ -9,6 +9,7 @@ Invariant: only committed records count, and only waits that were not over when 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -16,10 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from farandole.codec import Codec
 from farandole.config import ClientConfig
+from farandole.deploy import health
 from farandole.deploy.manifest import Manifest
 from farandole.errors import CodecError
 
@@ -68,15 +70,22 @@ class Waits:
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waits", daemon=True)
         self._error: Exception | None = None
+        self._at: dict[tuple[str, int], int] = {}
+        """How far each partition was read."""
 
     def start(self) -> None:
         self.began = time.time()
-        self._consumer: Any = Consumer(
+        self._consumer = health.asked(self._config, self._assigned)
+        self._thread.start()
+
+    def _assigned(self) -> Any:
+        consumer = Consumer(
             {
                 **self._config,
                 "group.id": f"{self._namespace}deploy-waits",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
+                "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 200,
                 "queued.max.messages.kbytes": 32_768,
@@ -84,20 +93,32 @@ class Waits:
             }
         )
         since = round(self.began * 1000) - BEFORE_MS
-        starts = self._consumer.offsets_for_times(
-            [TopicPartition(topic, partition, since) for topic, partition in self._places], timeout=ANSWER_WITHIN
-        )
-        self._consumer.assign(starts)
-        self._thread.start()
+        try:
+            starts = consumer.offsets_for_times(
+                [TopicPartition(topic, partition, since) for topic, partition in self._places], timeout=ANSWER_WITHIN
+            )
+            for tp in starts:
+                if tp.error is not None:
+                    raise KafkaException(tp.error)
+                if tp.offset < 0:  # nothing has come since
+                    tp.offset = consumer.get_watermark_offsets(tp, timeout=ANSWER_WITHIN)[1]
+        except KafkaException:
+            consumer.close()
+            raise
+        self._at = {(tp.topic, tp.partition): tp.offset for tp in starts}
+        consumer.assign(starts)
+        return consumer
 
     def end(self) -> Longest:
         """Read what there is by now, and say."""
         ended = time.time()
         deadline = time.monotonic() + CAUGHT_UP_WITHIN
-        ends = {place: self._high(place) for place in self._places}
-        while self._thread.is_alive() and time.monotonic() < deadline and not self._has_read(ends):
-            time.sleep(0.1)
-        complete = self._error is None and self._count < MOST_RECORDS and self._has_read(ends)
+        complete = False
+        with contextlib.suppress(KafkaException):  # what was read is told all the same
+            ends = {place: self._high(place) for place in self._places}
+            while self._thread.is_alive() and time.monotonic() < deadline and not self._has_read(ends):
+                time.sleep(0.1)
+            complete = self._error is None and self._count < MOST_RECORDS and self._has_read(ends)
         self.halt()
         return longest(self._records, round(self.began * 1000), round(ended * 1000), complete)
 
@@ -113,8 +134,7 @@ class Waits:
         return int(high)
 
     def _has_read(self, ends: Mapping[tuple[str, int], int]) -> bool:
-        at = self._consumer.position([TopicPartition(*place) for place in self._places])
-        return all(tp.offset >= ends[tp.topic, tp.partition] or not ends[tp.topic, tp.partition] for tp in at)
+        return all(self._at[place] >= end for place, end in ends.items())
 
     def _run(self) -> None:
         try:
@@ -125,8 +145,12 @@ class Waits:
             self._error = error
 
     def _take(self, message: Any) -> None:
-        if message.error() is not None:
+        error, place = message.error(), (message.topic(), message.partition())
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:  # behind the marker of the last transaction
+                self._at[place] = message.offset()
             return
+        self._at[place] = message.offset() + 1
         try:
             value = message.value()
             saga = self._codec.meta_of(value).saga

@@ -176,8 +176,7 @@ def turn(supervisor: Supervisor, holds: Any) -> None:
 
 
 def want(supervisor: Supervisor, version: str) -> None:
-    desired = {"payment-0": vars(Wanted("payment", version, 0))}
-    time.sleep(0.01)  # a file's time tells that it has changed
+    desired = {"serial": time.monotonic_ns(), "workers": {"payment-0": vars(Wanted("payment", version, 0))}}
     (supervisor.home / "desired.json").write_text(json.dumps(desired))
 
 

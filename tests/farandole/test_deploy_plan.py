@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,9 +151,24 @@ def test_what_breaks_sagas_in_flight_is_refused(
     assert [each for each in refused if what in each.what and mend in each.mend and each.where], refused
 
 
-def test_a_version_that_cannot_be_imported_is_found_before_anything_is_changed(planned: Callable[..., Plan]) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        planned(remove_event)
+def without_default(root: Path) -> None:
+    """As somebody commits it who did not run `farandole events generate`, which refuses it."""
+    schemas = root / "schemas"
+    schema = json.loads((schemas / "payment.authorised.1.avsc").read_text())
+    schema["fields"].append({"name": "note", "type": "string", "doc": "Nobody wrote it before."})
+    (schemas / "payment.authorised.2.avsc").write_text(json.dumps(schema))
+    ids = json.loads((schemas / "ids.json").read_text())
+    (schemas / "ids.json").write_text(json.dumps({**ids, "999": "payment.authorised.2.avsc"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"), [(remove_event, "PaymentStuck"), (without_default, "has no default")], ids=["import", "schema"]
+)
+def test_a_version_that_cannot_be_read_is_found_before_anything_is_changed(
+    planned: Callable[..., Plan], change: Callable[[Path], None], why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        planned(change)
 
 
 def test_the_same_project_again_is_refused_nothing(planned: Callable[..., Plan], first: tuple[Path, Path]) -> None:
@@ -199,16 +215,60 @@ def test_who_hear_each_others_news_are_named(planned: Callable[..., Plan]) -> No
     assert [note for note in plan.notes if "publish something new for each other" in note and "shipping" in note]
 
 
-def test_a_new_flow_is_begun_by_the_last(planned: Callable[..., Plan]) -> None:
-    def change(root: Path) -> None:
-        text = (root / "flows/order.py").read_text()
-        (root / "flows/order_2.py").write_text(text.replace("version=1", "version=2"))
+def another_flow(root: Path) -> None:
+    text = (root / "flows/order.py").read_text()
+    (root / "flows/order_2.py").write_text(text.replace("version=1", "version=2"))
 
-    plan = planned(change)
+
+def test_a_new_flow_is_begun_by_the_last(planned: Callable[..., Plan]) -> None:
+    plan = planned(another_flow)
     assert plan.refused == []
     services = [step.service for step in plan.steps]
     # Clients send commands to order, and write-offs to payment; who only hears goes before both.
     assert set(services[:3]) == {"inventory", "shipping", "notification"}
+
+
+def deployed_twice(first: tuple[Path, Path], tmp_path: Path, change: Callable[[Path], None]) -> Deployment:
+    """A home from which the project was deployed, and then a changed one."""
+    shutil.copytree(first[0], tmp_path / "home", symlinks=True)
+    deployment, root = Deployment(tmp_path / "home"), copy(tmp_path / "changed")
+    change(root)
+    manifest = manifest_of(root)
+    version = deployment.versions.keep(root, manifest)
+    deployment.learn(manifest, root / "schemas")
+    deployment.arrived(version)
+    return deployment
+
+
+def test_a_rollback_behind_a_new_schema_and_table_is_planned_in_the_opposite_order(
+    first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(root: Path) -> None:
+        add_field(root, "payment.authorised", NOTE)
+        table = 'gateway = app.outside("gateway"'
+        edit(root, "agents/payment.py", table, f'notes = app.Table("notes", value=Charge)\n{table}')
+
+    monkeypatch.delenv("FARANDOLE_NAMESPACE", raising=False)
+    deployment = deployed_twice(first, tmp_path, change)
+    plan = plan_rollback(deployment, "local")
+    assert plan.refused == []
+    assert plan.version == Deployment(first[0]).state.current
+    services = [step.service for step in plan.steps]
+    assert services.index("payment") < min(map(services.index, ("order", "inventory", "shipping")))
+    assert [note for note in plan.notes if "payment.authorised.2.avsc may have been written" in note]
+    deployment.state.target = "compose"
+    assert [each for each in plan_rollback(deployment, "compose").refused if "cannot read" in each.what]
+
+
+def test_a_rollback_behind_a_flow_that_has_sagas_is_refused(
+    first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FARANDOLE_NAMESPACE", raising=False)
+    deployment = deployed_twice(first, tmp_path, another_flow)
+    assert [each.what for each in plan_rollback(deployment, "local").refused] == [
+        "flow order/2 was removed, and sagas of it may be in flight"
+    ]
+    assert plan_rollback(deployment, "local", ended=("order/2",)).refused == []
 
 
 def test_there_is_nothing_before_the_first_version(first: tuple[Path, Path]) -> None:
