@@ -19,6 +19,7 @@ import contextlib
 import importlib
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -170,20 +171,30 @@ class App(faust.App):
             self.conf.web_host = host
             self.conf.canonical_url = URL(f"http://{host}:{self.conf.web_port}")
 
-    def check_port(self) -> None:
-        """ConfigError if the HTTP port is taken: found before the group is joined, not after."""
-        if not self.conf.web_enabled:
-            return
+    def check_port(self, patience: float = 0.0) -> None:
+        """ConfigError if the HTTP port is taken: found before the group is joined, not after.
+
+        patience: seconds for a predecessor to close it
+        """
+        end = time.monotonic() + patience
+        while self.conf.web_enabled and (taken := self._try_port()):
+            if time.monotonic() >= end:
+                raise ConfigError(
+                    f"the HTTP port of {self.service_name} cannot be used: {taken.strerror}",
+                    where=f"{self.conf.web_bind}:{self.conf.web_port}",
+                    mend="choose another with --web-port, or run without HTTP: --without-web",
+                ) from taken
+            time.sleep(0.01)
+
+    def _try_port(self) -> OSError | None:
+        """What stands against listening there."""
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((self.conf.web_bind, self.conf.web_port))
             except OSError as error:
-                raise ConfigError(
-                    f"the HTTP port of {self.service_name} cannot be used: {error.strerror}",
-                    where=f"{self.conf.web_bind}:{self.conf.web_port}",
-                    mend="choose another with --web-port, or run without HTTP: --without-web",
-                ) from error
+                return error
+        return None
 
     def engine_services(self) -> list[Any]:
         """The engine of this app, as a service that Faust starts and stops. Imported late: decisions are tested

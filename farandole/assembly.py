@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import events
@@ -123,7 +124,8 @@ class Project(NamedTuple):
     @classmethod
     def read(cls, flows_package: str = "flows", registry: Any = None) -> Project:
         root = config.project_root()
-        codec = Codec.load(root / "schemas", events, registry)
+        grown = config.setting("FARANDOLE_SCHEMAS")
+        codec = Codec.load(root / "schemas", events, registry, Path(grown) if grown else None)
         return cls(codec, load_flows(flows_package), Topics.load(root / "topics.yaml").keys())
 
 

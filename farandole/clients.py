@@ -200,6 +200,7 @@ class KafkaClients:
         address:      URL under which this worker answers HTTP; travels as client id, so others find the owner of a
                       partition
         timed:        report ends of partitions (`Processor.reads_ends`)
+        stays:        whether a member of the same name comes back at once, so that the group need not be left
     """
 
     def __init__(
@@ -209,9 +210,10 @@ class KafkaClients:
         instance: str,
         address: str = "",
         timed: bool = False,
+        stays: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config, self._group, self._instance, self._timed = config, group, instance, timed
-        self._address = address
+        self._address, self._stays = address, stays
         self._admin: AdminClient | None = None
         self._observer: AdminClient | None = None
         self.consumer: Any = None
@@ -372,7 +374,7 @@ class KafkaClients:
         consumer, self.consumer = self.consumer, None
         member = consumer.memberid()
         consumer.close()
-        if member:
+        if member and not self._stays():
             try:
                 leave_group(self._config, self._group, member)
             except Exception as error:

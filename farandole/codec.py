@@ -25,6 +25,7 @@ from farandole import plaincodec, straightline
 from farandole.errors import CodecError, SchemaError
 from farandole.event import Meta
 from farandole.generate import class_name, python_order
+from farandole.grownschemas import Growing, GrownSchemas
 from farandole.schemas import Schemas, Version
 from farandole.schematypes import ENGINE_NAMESPACE, META_FIELDS, Field, Primitive, Record, named_types
 
@@ -79,21 +80,33 @@ class Codec:
     decoders: first five bytes of a value → Decoder, for events and rows, for all versions
     """
 
-    def __init__(self, schemas: Schemas, events: ModuleType, ids: Mapping[str, int]) -> None:
-        self.schemas = schemas
-        self.decoders: dict[bytes, Decoder] = {}
+    def __init__(
+        self, schemas: Schemas, events: ModuleType, ids: Mapping[str, int], grown: GrownSchemas | None = None
+    ) -> None:
+        self.schemas, self.grown = schemas, grown
+        self.decoders: dict[bytes, Decoder] = Growing(self._learn) if grown else {}
+        self._readers: dict[str, tuple[Version, Mapping[str, type]]] = {}
         self._by_class: dict[type, EventType] = {}
         self._by_name: dict[str, EventType] = {}
         for versions in schemas.versions.values():
             self._add(versions, _classes(versions[-1], events), ids)
 
     @classmethod
-    def load(cls, schemas_dir: Path | str, events_module: ModuleType, registry: Registry | None = None) -> Codec:
-        """Read all schemas and make the code for them. With a registry the ids are its own, else those of ids.json."""
+    def load(
+        cls,
+        schemas_dir: Path | str,
+        events_module: ModuleType,
+        registry: Registry | None = None,
+        grown: Path | None = None,
+    ) -> Codec:
+        """Read all schemas and make the code for them. With a registry the ids are its own, else those of ids.json.
+
+        grown: a directory of versions that came after this code and are to be read too (farandole.grownschemas)
+        """
         schemas = Schemas.load(schemas_dir)
         schemas.check_compatibility()
-        ids = registry.ids(schemas) if registry else {version.file: version.id for version in schemas}
-        return cls(schemas, events_module, ids)
+        ids_of = registry.ids if registry else _own_ids
+        return cls(schemas, events_module, ids_of(schemas), GrownSchemas(grown, ids_of) if grown else None)
 
     def type_of(self, cls: type[Any]) -> EventType:
         try:
@@ -142,7 +155,10 @@ class Codec:
     def _add(self, versions: list[Version], classes: Mapping[str, type], ids: Mapping[str, int]) -> None:
         latest = versions[-1]
         prefixes = {version.version: _prefix(ids[version.file]) for version in versions}
-        decodes = {prefixes[each.version]: _decoder(each, latest, classes) for each in versions}
+        decodes: dict[bytes, Callable[[bytes], Any]] = (
+            Growing(lambda prefix: self._learn(prefix, latest.fullname).decode) if self.grown else {}
+        )
+        decodes.update((prefixes[each.version], _decoder(each, latest, classes)) for each in versions)
         encode = _encoder(latest, prefixes[latest.version])
         kind = EventType(
             name=latest.fullname,
@@ -156,8 +172,21 @@ class Codec:
             decode_row=_row_decoder(latest, decodes) if latest.is_row else _refuse(latest, "it is an event"),
         )
         self._by_class[kind.cls] = self._by_name[kind.name] = kind
+        self._readers[latest.fullname] = latest, classes
         for prefix, decode in decodes.items():
             self.decoders[prefix] = Decoder(prefix, kind, decode)
+
+    def _learn(self, prefix: bytes, name: str = "") -> Decoder:
+        """A version that came after this code, read as the latest one that it knows. KeyError if that cannot be.
+
+        name: what it must be a version of
+        """
+        assert self.grown is not None
+        writer = self.grown.find(prefix)
+        if name and writer.fullname != name:
+            raise KeyError(prefix)
+        latest, classes = self._readers[writer.fullname]
+        return Decoder(prefix, self._by_name[writer.fullname], _decoder(writer, latest, classes))
 
 
 _META = Record(
@@ -170,6 +199,10 @@ def encode_meta(meta: Meta) -> bytes:
     out = bytearray()
     plaincodec.write(meta, _META, out, "meta")
     return bytes(out)
+
+
+def _own_ids(schemas: Schemas) -> dict[str, int]:
+    return {version.file: version.id for version in schemas}
 
 
 def _prefix(schema_id: int) -> bytes:

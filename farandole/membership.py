@@ -27,7 +27,6 @@ def claim_instance(group: str, home: Path) -> tuple[str, IO[str] | None]:
         return f"{group}-{given}", None
     folder = home / "instances"
     folder.mkdir(parents=True, exist_ok=True)
-    place = f"{socket.gethostname()}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]}"
     for slot in range(MOST_WORKERS):
         lock = (folder / f"{group}.{slot}.lock").open("w")
         try:
@@ -35,5 +34,10 @@ def claim_instance(group: str, home: Path) -> tuple[str, IO[str] | None]:
         except BlockingIOError:
             lock.close()
             continue
-        return f"{group}-{place}-{slot}", lock
+        return f"{group}-{place(folder)}-{slot}", lock
     raise ConfigError(f"{MOST_WORKERS} workers of {group} run on this machine", where=str(folder), mend="stop some")
+
+
+def place(folder: Path) -> str:
+    """A name that tells what is here from what is in another directory or on another machine."""
+    return f"{socket.gethostname()}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]}"

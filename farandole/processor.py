@@ -16,17 +16,19 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from events import FarandoleJournal
 from farandole import calls, deadletters, timers
 from farandole.backpressure import OpenSagas
-from farandole.codec import Codec, EventType
+from farandole.codec import Codec, Decoder, EventType
 from farandole.errors import CodecError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
 from farandole.eviction import Evictions
 from farandole.flow import Decision
+from farandole.grownschemas import Growing
 from farandole.journal import Journal
 from farandole.message import (
     MAX_RECORD,
@@ -134,14 +136,22 @@ class Processor:
         wanted: dict[type[Event], dict[bytes, tuple[Callable[..., Any], bool]]] = {}
         for flow, event, decision in bindings:
             wanted.setdefault(event, {})[flow.encode()] = (decision.function, decision.takes_time)
-        topics = {self.codec.type_of(event).topic for event in wanted}
-        for decoder in self.codec.decoders.values():
-            kind = decoder.type
-            if kind.topic not in topics or kind.is_row:
-                continue
-            decisions = wanted.get(kind.cls)
-            route = _Route(decoder.decode, decisions, attrgetter(self._key_of[kind.topic])) if decisions else None
-            self._routes.setdefault(self.namespace + kind.topic, {})[decoder.prefix] = route
+
+        def route(decoder: Decoder) -> _Route | None:
+            decisions, key = wanted.get(decoder.type.cls), self._key_of[decoder.type.topic]
+            return _Route(decoder.decode, decisions, attrgetter(key)) if decisions else None
+
+        def learn(prefix: bytes, topic: str) -> _Route | None:
+            decoder = self.codec.decoders[prefix]
+            if decoder.type.topic != topic:
+                raise KeyError(prefix)
+            return route(decoder)
+
+        for topic in sorted({self.codec.type_of(event).topic for event in wanted}):
+            known = [each for each in self.codec.decoders.values() if each.type.topic == topic]
+            routes: dict[bytes, _Route | None] = Growing(partial(learn, topic=topic)) if self.codec.grown else {}
+            routes.update((decoder.prefix, route(decoder)) for decoder in known)
+            self._routes[self.namespace + topic] = routes
 
     @property
     def topics(self) -> list[str]:

@@ -30,6 +30,7 @@ from farandole.kafkaerrors import Inconsistent
 from farandole.membership import claim_instance
 from farandole.outside import HttpPerformer, outside_urls
 from farandole.ports import Answer
+from farandole.succession import succession
 from farandole.table import Changes
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ that either, for as long as anybody looked.
 
 ENDS_WITHIN = 5.0
 """Seconds for the process to end after its engine has, before it is ended."""
+
+PORT_WITHIN = 5.0
+"""Seconds for a predecessor to close its HTTP port, after its engine has let go."""
 
 STOP_TIMEOUT = 30.0
 """Seconds that a stopping worker gives the batch under way."""
@@ -105,19 +109,23 @@ class EngineService(mode.Service):
             await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
         if self.performer is not None:
             await self.performer.close()
+        self.succession.leave()
 
     def _prepare(self) -> None:
         """All that can be wrong before anything is started: settings, schemas, flows, the port, the broker."""
         app = self.app
         self.broker = config.kafka_client_config()
         config.check_broker(self.broker)
-        app.check_port()
+        self.succession = succession(app.service_name)
         self.parts = assemble(app)
         self.processor = self.parts.processor
         self._agent = app.batch_agent()
         self._urls = outside_urls(
             app.outsides, {env: config.setting(env) for env in app.outsides.values()}, app.service_name
         )
+        # All that takes time has been done: only now is the predecessor, if there is one, waited for.
+        self.succession.enter()
+        app.check_port(PORT_WITHIN if self.succession.succeeded else 0.0)
         instance, self._lock = claim_instance(self.processor.group, config.home())
         self.clients = KafkaClients(
             self.broker,
@@ -125,6 +133,7 @@ class EngineService(mode.Service):
             instance,
             address=app.address(),
             timed=self.processor.reads_ends,
+            stays=self.succession.has_successor,
         )
 
     def _make_engine(self, performer: Any) -> Engine:

@@ -135,6 +135,11 @@ class Schemas:
                     )
 
 
+def growing(directory: Path) -> Schemas:
+    """Those versions in a directory that have an id: a file without one is being added at this moment."""
+    return Schemas(directory, [_read_version(directory / file, id) for id, file in read_ids(directory).items()])
+
+
 def schema_files(directory: Path) -> list[str]:
     """Names of the .avsc files, sorted. SchemaError if there is no such directory, or a file has no proper name."""
     if not directory.is_dir():

@@ -41,7 +41,7 @@ MODULES = [
     ),
     *("journal", "kafkaerrors", "operations", "ports", "positions"),
     *("event", "flow", "membership", "message", "outside", "partitioner", "plaincodec", "processor", "runtime"),
-    *("straightline", "table", "timers", "views"),
+    *("grownschemas", "straightline", "succession", "table", "timers", "views"),
     *(f"load.{name}" for name in ("histogram", "limit", "orders", "over_http", "over_kafka", "recorder", "sampler")),
     *("load.sending", "load.stages"),
 ]
@@ -70,6 +70,7 @@ NO_LIMITS = {
     "door.OWNERS_FRESH": "how long an answer is believed",
     "outside.FIRST_BACKOFF": "where a growing pause begins",
     "plaincodec.PREFIX": "of the wire format",
+    "succession.LOOK_EVERY": "how often it is looked whether the predecessor has let go",
     "runtime.WELL_AFTER": "when a failure counts as the first",
 }
 

@@ -1,0 +1,324 @@
+"""The parts of a deployment that need no Kafka: waits, versions, state, successions, docker's command lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farandole.deploy.compose import ComposeTarget
+from farandole.deploy.manifest import Manifest
+from farandole.deploy.planning import Plan
+from farandole.deploy.state import Deployment
+from farandole.deploy.supervisor import Supervisor, Wanted
+from farandole.deploy.target import NotWell
+from farandole.deploy.version import KEPT, Versions, version_of
+from farandole.deploy.waits import longest
+from farandole.errors import ConfigError
+from farandole.succession import Succession, is_awaited
+from farandole.system import silent
+
+# ---- how long orders waited
+
+
+def test_the_longest_wait_is_between_two_records_of_one_order() -> None:
+    records = {
+        "a": [(5_000, "inventory.reserved"), (1_000, "order.placed"), (9_500, "order.completed")],
+        "b": [(2_000, "order.placed"), (2_100, "order.refused")],
+    }
+    found = longest(records, began=4_000, ended=20_000)
+    assert (found.seconds, found.saga, found.after) == (4.5, "a", "inventory.reserved")
+    assert (found.orders, found.open, found.usual) == (1, 0, 0.1)
+
+
+def test_an_order_that_has_not_gone_on_waits_until_the_end() -> None:
+    found = longest({"a": [(1_000, "order.placed"), (3_000, "inventory.reserved")]}, began=4_000, ended=20_000)
+    assert (found.seconds, found.after, found.open) == (17.0, "inventory.reserved", 1)
+
+
+def test_a_wait_that_was_over_before_the_rollout_is_not_of_it() -> None:
+    records = {"a": [(1_000, "order.placed"), (9_000, "payment.authorised"), (9_100, "order.completed")]}
+    assert longest(records, began=9_050, ended=20_000).seconds == 0.1
+
+
+# ---- versions
+
+
+def tiny(root: Path, text: str = "1") -> Path:
+    for name in ("agents", "flows", "schemas", "farandole"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        (root / name / "a.py").write_text(text)
+    (root / "events.py").write_text("")
+    (root / "topics.yaml").write_text("")
+    return root
+
+
+def test_a_version_is_its_content(tmp_path: Path) -> None:
+    one, other = tiny(tmp_path / "one"), tiny(tmp_path / "other")
+    assert version_of(one) == version_of(other)
+    (other / "agents/__pycache__").mkdir()
+    (other / "agents/__pycache__/a.pyc").write_bytes(b"x")
+    assert version_of(one) == version_of(other)
+    (other / "agents/a.py").rename(other / "agents/b.py")
+    assert version_of(one) != version_of(other)
+
+
+def test_what_is_needed_is_kept_and_the_oldest_of_the_rest_goes(tmp_path: Path) -> None:
+    versions = Versions(tmp_path / "versions")
+    made = []
+    for number in range(KEPT + 3):
+        made.append(versions.keep(tiny(tmp_path / "project", str(number)), Manifest()))
+        os.utime(versions.path(made[-1]) / ".complete", (number, number))
+    assert versions.forget({made[0]}) == [made[2], made[1]]
+    assert [each for each in made if versions.has(each)] == [made[0], *made[3:]]
+
+
+def test_a_copy_that_was_not_finished_is_made_again(tmp_path: Path) -> None:
+    versions, root = Versions(tmp_path / "versions"), tiny(tmp_path / "project")
+    version = version_of(root)
+    (versions.path(version) / "agents").mkdir(parents=True)
+    assert not versions.has(version)
+    assert versions.keep(root, Manifest()) == version
+    assert (versions.path(version) / "agents/a.py").read_text() == "1"
+
+
+def test_going_back_and_forth_remembers_where_it_was(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    for version in ("v1", "v2", "v1"):
+        deployment.arrived(version)
+    assert (deployment.state.current, deployment.state.former) == ("v1", ["v2"])
+    assert Deployment(tmp_path).state == deployment.state
+
+
+# ---- who takes over
+
+
+WAIT = "import sys; from pathlib import Path; from farandole.succession import Succession; \
+Succession(Path(sys.argv[1])).enter(); print('runs', flush=True); sys.stdin.read()"
+
+
+def test_a_successor_begins_when_its_predecessor_lets_go_and_a_dead_one_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "payment-0.payment"
+    first = Succession(path)
+    first.enter()
+    assert not first.succeeded
+    assert not first.has_successor()
+    next_one = subprocess.Popen(
+        [sys.executable, "-c", WAIT, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        until(first.has_successor)
+        assert is_awaited(path)
+        next_one.kill()
+        until(lambda: not first.has_successor())
+    finally:
+        next_one.kill()
+        next_one.communicate()
+    second = Succession(path)
+    first.leave()
+    second.enter()
+    assert not is_awaited(path)
+    second.leave()
+
+
+def until(holds: Any, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+# ---- the supervisor: processes that are no workers stand in for them
+
+SLEEPS = """
+import os, sys, time
+from pathlib import Path
+from farandole.succession import Succession
+if "{version}" == "broken":
+    sys.exit("planted")
+Succession(Path(os.environ["FARANDOLE_SUCCESSION"] + "." + sys.argv[2])).enter()
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    home = tmp_path / "deploy"
+    repository = str(Path(__file__).parents[2])
+    for version in ("v1", "v2", "broken"):
+        package = home / "versions" / version / "farandole"
+        (package / "cli").mkdir(parents=True)
+        # Everything but the worker's command is the project's own.
+        (package / "__init__.py").write_text(f"__path__.append({repository + '/farandole'!r})\n")
+        (package / "cli/__init__.py").write_text("")
+        (package / "cli/main.py").write_text(SLEEPS.replace("{version}", version))
+    monkeypatch.setattr("farandole.deploy.supervisor.FIRST_PAUSE", 0.2)
+    # However long the old one has been well: what fails is the new one.
+    monkeypatch.setattr("farandole.deploy.supervisor.WELL_AFTER", 0.0)
+    supervisor = Supervisor(home)
+    yield supervisor
+    supervisor.ending = True
+    turn(supervisor, lambda: not supervisor.slots)
+
+
+def turn(supervisor: Supervisor, holds: Any) -> None:
+    def look() -> bool:
+        supervisor.step(time.time())
+        return bool(holds())
+
+    until(look, 60)
+
+
+def want(supervisor: Supervisor, version: str) -> None:
+    desired = {"serial": time.monotonic_ns(), "workers": {"payment-0": vars(Wanted("payment", version, 0))}}
+    (supervisor.home / "desired.json").write_text(json.dumps(desired))
+
+
+def running(supervisor: Supervisor) -> str:
+    slot = supervisor.slots.get("payment-0")
+    return slot.current.version if slot and slot.current and slot.current.alive and not slot.following else ""
+
+
+def test_a_worker_is_begun_again_and_succeeded_and_a_broken_one_takes_over_nothing(supervised: Supervisor) -> None:
+    want(supervised, "v1")
+    turn(supervised, lambda: is_held(supervised))
+    slot = supervised.slots["payment-0"]
+    first = slot.current
+    assert first is not None
+    os.kill(first.pid, 9)
+    turn(supervised, lambda: slot.current and slot.current.pid != first.pid and is_held(supervised))
+    assert slot.restarts == 1
+    second = slot.current
+    want(supervised, "broken")
+    turn(supervised, lambda: slot.failures > 1)
+    assert second is not None
+    assert slot.current == second
+    assert second.alive
+    want(supervised, "v2")
+    turn(supervised, lambda: running(supervised) == "v2")
+    assert not second.alive
+    assert slot.restarts == 1, "that one was told to end"
+
+
+def is_held(supervisor: Supervisor) -> bool:
+    path = supervisor.home / "succession" / "payment-0.payment"
+    from farandole.succession import is_locked
+
+    return path.exists() and is_locked(path)
+
+
+def test_another_supervisor_finds_the_workers_of_one_that_was_killed(supervised: Supervisor) -> None:
+    want(supervised, "v1")
+    turn(supervised, lambda: is_held(supervised))
+    worker = supervised.slots["payment-0"].current
+    assert worker is not None
+    another = Supervisor(supervised.home)
+    another.adopt()
+    turn(another, lambda: running(another) == "v1")
+    adopted = another.slots["payment-0"].current
+    assert adopted is not None
+    assert adopted.pid == worker.pid
+    want(another, "v2")
+    turn(another, lambda: running(another) == "v2")
+    another.ending = True
+    turn(another, lambda: not another.slots)
+
+
+# ---- docker
+
+DOCKER = """#!{python}
+import json, os, sys
+from pathlib import Path
+here = Path(__file__).parent
+arguments = sys.argv[1:]
+with (here / "calls").open("a") as calls:
+    calls.write(os.environ.get("FARANDOLE_IMAGE", "-") + " " + " ".join(arguments) + "\\n")
+if (here / "away").exists() and arguments == ["info"]:
+    sys.exit("Cannot connect to the Docker daemon")
+if arguments[:3] == ["compose", "config", "--services"]:
+    print("kafka\\nregistry\\nsetup\\ngateway\\norder\\npayment")
+if arguments[:3] == ["compose", "up", "-d"] and "--scale" in arguments:
+    service, count = arguments[arguments.index("--scale") + 1].split("=")
+    image = os.environ["FARANDOLE_IMAGE"]
+    state = "restarting" if image.endswith(":broken") else "running"
+    made = [
+        {{"Name": f"x-{{service}}-{{n}}", "Service": service, "Image": image, "State": state, "Health": "healthy"}}
+        for n in range(int(count))
+    ]
+    (here / service).write_text("\\n".join(map(json.dumps, made)))
+if arguments[:2] == ["compose", "ps"]:
+    for service in arguments[5:]:
+        if (here / service).exists():
+            print((here / service).read_text())
+if arguments[:2] == ["compose", "logs"]:
+    print("what it said last")
+"""
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "docker").write_text(DOCKER.format(python=sys.executable))
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.delenv("FARANDOLE_IMAGE", raising=False)
+    return folder
+
+
+def calls(docker: Path) -> list[str]:
+    return (docker / "calls").read_text().splitlines()
+
+
+def compose(tmp_path: Path) -> ComposeTarget:
+    return ComposeTarget(Deployment(tmp_path / "home"), tmp_path, ready_within=5)
+
+
+def test_a_version_is_an_image_of_its_own_and_only_agents_are_replaced(docker: Path, tmp_path: Path) -> None:
+    target = compose(tmp_path)
+    manifest = Manifest(tables={"order": {}, "payment": {}})
+    target.check()
+    target.prepare(Plan("apply", "compose", "v1", "", "", manifest), silent)
+    target.roll("payment", "v1", 3, silent)
+    assert calls(docker)[2:] == [
+        "farandole:v1 compose build setup",
+        "farandole:v1 compose config --services",
+        "farandole:v1 compose up -d --no-recreate --wait kafka registry gateway",
+        "farandole:v1 compose run --rm --no-deps setup",
+        "farandole:v1 compose up -d --no-deps --scale payment=3 payment",
+        "- compose ps --all --format json payment",
+    ]
+    target.deployment.state.workers = {"payment": 3}
+    assert [(each.name, each.version, each.ready) for each in target.instances()] == [
+        (f"x-payment-{number}", "v1", True) for number in range(3)
+    ]
+
+
+def test_a_container_that_keeps_ending_is_not_well(docker: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotWell, match="payment of version broken ended; its log:\n    what it said last"):
+        compose(tmp_path).roll("payment", "broken", 1, silent)
+
+
+def test_the_image_keeps_the_name_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, image in (
+        ("farandole:local", "farandole:v1"),
+        ("registry:5000/farandole", "registry:5000/farandole:v1"),
+        ("registry:5000/farandole:7", "registry:5000/farandole:v1"),
+    ):
+        monkeypatch.setenv("FARANDOLE_IMAGE", name)
+        assert compose(tmp_path).image("v1") == image
+
+
+def test_without_an_engine_it_says_so(docker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (docker / "away").touch()
+    with pytest.raises(ConfigError, match="no Docker engine answers: Cannot connect"):
+        compose(tmp_path).check()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="docker is not installed"):
+        compose(tmp_path).check()
