@@ -29,7 +29,8 @@ from bench.learning import Output, Templates
 from bench.orders import SAGA_BYTES, SKUS
 from farandole import config
 from farandole.clients import KafkaClients
-from farandole.engine import AHEAD_MS, BATCH, COMMIT_TIMEOUT, IDLE_WAIT
+from farandole.engine import AHEAD_MS, BATCH, IDLE_WAIT
+from farandole.transactions import COMMIT_TIMEOUT
 
 SAGA = slice(5, 5 + SAGA_BYTES)
 """Where the value of an event that is keyed by sku carries its saga: behind the prefix, over what the body would be."""

@@ -88,7 +88,7 @@ _CONSUMER = {
 }
 
 RETRY_BACKOFF_MS = 500
-"""Before a request is repeated that got no answer; a fifth less, at the least. See engine.SLOW_MS."""
+"""Before a request is repeated that got no answer; a fifth less, at the least. See transactions.SLOW_MS."""
 
 _PRODUCER = {
     "retry.backoff.ms": RETRY_BACKOFF_MS,

@@ -8,9 +8,7 @@ Invariants:
   fenced by the consumer group's metadata (KIP-447). Each transaction commits an offset of every partition whose
   tables it writes; an empty list of offsets would skip the fencing.
 - Between transactions the tables hold exactly what the changelog holds, read committed.
-- After a transaction that failed, or took long, the producer is thrown away: librdkafka has no KIP-890, so a late copy
-  of a request would count for the next transaction, and tear it. A new epoch refuses it. After an unknown outcome the
-  group's stable offsets tell which of the two it was.
+- A transaction that nobody confirmed is found out about before anything else is done (`farandole/transactions.py`).
 - Rebalance callbacks run only inside `consume`, so they never meet an open transaction.
 """
 
@@ -29,12 +27,13 @@ from farandole.agent import AgentSteps, Batch
 from farandole.backpressure import NOTHING, BackPressure, Pausable
 from farandole.complaints import Complaints
 from farandole.errors import CodecError
-from farandole.kafkaerrors import FENCED, REFUSALS, UNPACKABLE, Inconsistent, raise_if_hopeless
+from farandole.kafkaerrors import REFUSALS, UNPACKABLE, raise_if_hopeless
 from farandole.message import Message, Unfetched
 from farandole.ports import Answer, Clients, Performer
-from farandole.positions import check_co_partitioned, positions_of_group, stable_offsets
+from farandole.positions import check_co_partitioned, positions_of_group
 from farandole.processor import Processor
 from farandole.table import Changes
+from farandole.transactions import Transactions
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +54,6 @@ IDLE_WAIT = 0.1
 
 BUSY_WAIT = 0.004
 """The same while outside calls are under way: an answer cannot interrupt a waiting consumer, so the wait is short."""
-
-OFFSETS_TIMEOUT = 10.0
-"""Seconds for the offsets to be added; the broker aborts an older transaction anyway."""
-
-SLOW_MS = 400
-"""Milliseconds from a transaction's beginning to its end after which its producer is not used for another one. Within
-them librdkafka sends no request twice (clients.RETRY_BACKOFF_MS); beyond, a copy of one may be on its way still.
-"""
-
-COMMIT_TIMEOUT = 30.0
-"""Seconds after which the outcome of a commit is called unknown; above the broker's own time-outs."""
-
 
 Due = tuple[int, tuple[int, dict[tuple[str, int], int]]]
 """A partition with timers or rows due, until when (ms), and the ends that must have been read before."""
@@ -112,15 +99,12 @@ class Engine:
         """Monotonic time at which it began to give up its clients."""
         self.owned: frozenset[int] = frozenset()
         self.counts = {"messages": 0, "transactions": 0, "aborts": 0, "dead_letters": 0, "events": 0}
-        self._producer: Any = None
-        self._producer_id = ""
-        self._worn = False
-        """Whether a request of the producer may still be on its way."""
+        self.transactions = Transactions(processor, clients, now)
         self._position: dict[tuple[str, int], int] = {}
         self._ahead: dict[tuple[str, int], int] = {}
         self._ahead_since = self._evicted_at = 0
         self._taken = self._failures = 0
-        self._committing = self._alone = False
+        self._alone = False
         self._read: dict[tuple[str, int], int] = {}
         self._barriers: dict[int, tuple[int, dict[tuple[str, int], int]]] = {}
         self._rebalanced = False
@@ -145,7 +129,7 @@ class Engine:
         """Leave everything as Kafka has it. What was under way aborts; `open` begins anew from there."""
         self.leaving_since = time.monotonic()
         try:
-            self._producer = None
+            self.transactions.give_up()
             self.clients.close()
         finally:
             self.leaving_since = None
@@ -160,22 +144,16 @@ class Engine:
         self._rebalanced = True
         partitions = {tp.partition for tp in assignment}
         check_co_partitioned(self.processor, assignment, partitions)
+        self.transactions.take(partitions)
         if partitions:
-            lowest = min(partitions)
-            self._use_producer(lowest)
-            # Whoever gains a partition fences its old transactional id: a dead worker's hanging transaction would
-            # freeze the readers of its partitions until the transaction time-out.
-            self.clients.fence([self._transactional_id(p) for p in sorted(partitions) if p != lowest])
             self.processor.partition_count = self.clients.count_partitions(self.processor.topics[0])
-        else:
-            self._producer = None
         positions = positions_of_group(self.processor, self.clients, consumer, assignment)
         self._position.update(positions)
         for partition in partitions:
             self.processor.add_partition(partition)
         began = self.now()
-        restored = self.clients.restore(self.processor, partitions, self._producer)
-        self._worn = self._took_long(began)
+        restored = self.clients.restore(self.processor, partitions, self.transactions.producer)
+        self.transactions.note_age(began)
         for partition in partitions:
             self.processor.restored(partition)
         for tp in assignment:
@@ -196,7 +174,7 @@ class Engine:
     def _lost(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         log.warning("%s lost partitions %s", self.processor.group, sorted({tp.partition for tp in partitions}))
         self.assigned = False
-        self._producer = None  # somebody else may have fenced it
+        self.transactions.give_up()  # somebody else may have fenced it
         self._drop({tp.partition for tp in partitions})
 
     def _drop(self, partitions: set[int]) -> None:
@@ -219,26 +197,6 @@ class Engine:
             answer = self.answers.popleft()
             if answer.partition not in partitions:
                 self.answers.append(answer)
-
-    # ---- the producer
-
-    def _transactional_id(self, partition: int) -> str:
-        return f"{self.processor.group}-{partition}"
-
-    def _use_producer(self, lowest: int) -> None:
-        wanted = self._transactional_id(lowest)
-        if self._producer is None or self._producer_id != wanted or self._worn:
-            self._producer_id = wanted
-            self._renew_producer()
-
-    def _renew_producer(self) -> None:
-        """The same id: init_transactions completes or aborts what the old producer left behind."""
-        self._producer = None
-        self._producer = self.clients.producer(self._producer_id)
-        self._worn = False
-
-    def _took_long(self, began: int) -> bool:
-        return not 0 <= self.now() - began < SLOW_MS
 
     # ---- the cycle
 
@@ -318,29 +276,18 @@ class Engine:
         """Decide, produce, commit. What causes nothing waits for the next transaction, unless it is to be
         acknowledged.
         """
-        if self._worn:
-            self._renew_producer()
+        self.transactions.renew_if_worn()
         # While a culprit is looked for every batch stands alone: no answers, no timers, not even what caused nothing.
         alone = self._alone = bool(messages) and self._batch < BATCH
         answers = [] if alone else [self.answers.popleft() for _ in range(min(len(self.answers), ANSWERS))]
         offsets: list[TopicPartition] = []
-        self._committing = False
         try:
             self._decide(messages, answers, [] if alone else due)
             if self.processor.silent and not (acknowledge or alone):
                 return
             self.processor.seal()
             offsets = self._offsets()
-            began = self.now()
-            self._producer.begin_transaction()
-            self._produce()
-            self._flush()
-            self._producer.send_offsets_to_transaction(
-                offsets, self.clients.consumer.consumer_group_metadata(), OFFSETS_TIMEOUT
-            )
-            self._committing = True
-            self._producer.commit_transaction(COMMIT_TIMEOUT)
-            self._worn = self._took_long(began)
+            self.transactions.write(offsets)
         except CodecError as error:
             # A decision wrote a row that its schema cannot hold; no transaction is open yet.
             log.warning("%s: a batch cannot be written down: %s", self.processor.group, error)
@@ -349,7 +296,8 @@ class Engine:
             return
         except KafkaException as failure:
             self._refused |= failure.args[0].code() in REFUSALS
-            if not self._happened_after_all(failure, offsets):
+            self.counts["aborts"] += 1
+            if not self.transactions.happened(failure, [tp for tp in offsets if self._moves(tp)]):
                 self._start_over(answers)
                 return
         self._done(offsets)
@@ -378,24 +326,6 @@ class Engine:
             where = (self.processor.topics[0], partition)
             offsets[where] = self._position[where]
         return [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
-
-    def _produce(self) -> None:
-        produce, processor = self._producer.produce, self.processor
-        try:
-            for event in processor.events:
-                produce(*event)
-            for record in processor.records:
-                produce(*record)
-            for topic, value, key, partition, headers in processor.letters:
-                produce(topic, value, key, partition, headers=headers)
-        except BufferError as error:
-            # The queue holds far more than the largest batch; so this is a batch that no queue will ever hold.
-            self._refused = True
-            raise KafkaException(KafkaError(KafkaError._QUEUE_FULL, str(error), False, False, True)) from error
-
-    def _flush(self) -> None:
-        """Before the offsets are sent: a commit took 8 ms instead of 30."""
-        self._producer.flush()
 
     def _done(self, offsets: list[TopicPartition]) -> None:
         counts, processor = self.counts, self.processor
@@ -427,37 +357,6 @@ class Engine:
         self._on_commit(changed)
 
     # ---- when it goes wrong
-
-    def _happened_after_all(self, failure: KafkaException, offsets: list[TopicPartition]) -> bool:
-        """Make the transaction's fate certain, and tell it.
-
-        Inconsistent: this worker was fenced, or Kafka's answer fits neither fate. Then the engine begins anew from
-                      what Kafka has;
-        making a producer with the same id would fence the rightful owner in turn.
-        """
-        error = failure.args[0]
-        self.counts["aborts"] += 1
-        log.warning("%s: transaction failed: %s", self.processor.group, error)
-        if error.code() in FENCED:
-            raise Inconsistent(f"{self.processor.group}: another worker has taken over ({error.name()})") from failure
-        if error.txn_requires_abort() or not self._committing:
-            try:
-                self._producer.abort_transaction(COMMIT_TIMEOUT)
-                # Made anew only when it is needed: this worker may be one that has lost its partitions.
-                self._worn = True
-                return False
-            except KafkaException as worse:
-                log.warning("%s: abort failed: %s", self.processor.group, worse.args[0])
-                if worse.args[0].code() in FENCED:
-                    raise Inconsistent(f"{self.processor.group}: another worker has taken over") from worse
-        self._renew_producer()
-        if not self._committing:
-            return False
-        stand = stable_offsets(self.clients.consumer, offsets, self.processor.group)
-        moved = [stand[tp.topic, tp.partition] == tp.offset for tp in offsets if self._moves(tp)]
-        if not moved or any(moved) != all(moved):
-            raise Inconsistent(f"{self.processor.group}: cannot tell whether a transaction was committed") from failure
-        return moved[0]
 
     def _moves(self, tp: TopicPartition) -> bool:
         return bool(self._position.get((tp.topic, tp.partition)) != tp.offset)

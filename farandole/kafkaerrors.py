@@ -11,8 +11,8 @@ from farandole.errors import BrokerError
 
 log = logging.getLogger(__name__)
 
-REFUSALS = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
-"""Errors of a record that will never be taken, however often it is sent."""
+REFUSALS = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError._QUEUE_FULL))
+"""Errors of a record, or of a batch, that will never be taken, however often it is sent."""
 
 UNPACKABLE = frozenset((KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG))
 """Errors of a record that the client will never unpack: damaged, or grown beyond its memory when decompressed."""

@@ -81,7 +81,7 @@ class TestTransactions:
         inventory.start()
         inventory.send(received(5), "d-1", RESTOCK)
         with monkeypatch.context() as planted:
-            planted.setattr(inventory.engine, "_flush", abortable)
+            planted.setattr(inventory.engine.transactions, "flush", abortable)
             inventory.step_until(lambda: inventory.engine.counts["aborts"] > 0)
         assert inventory.live_rows("levels") == {}
         inventory.settle(0)
@@ -94,7 +94,7 @@ class TestTransactions:
         self, inventory: Rig, monkeypatch: pytest.MonkeyPatch, happened: bool
     ) -> None:
         inventory.start()
-        producer = inventory.engine._producer
+        producer = inventory.engine.transactions.producer
 
         class Silent:
             """The producer, but nobody hears what became of the commit."""
@@ -107,8 +107,8 @@ class TestTransactions:
                     producer.commit_transaction(timeout)
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "planted", False, True, False))
 
-        inventory.engine._worn = False  # on a busy machine starting took so long that it would be made anew
-        monkeypatch.setattr(inventory.engine, "_producer", Silent())
+        inventory.engine.transactions.worn = False  # on a busy machine starting took so long that it would be made anew
+        monkeypatch.setattr(inventory.engine.transactions, "producer", Silent())
         inventory.send(received(5), "d-1", RESTOCK)
         inventory.step_until(lambda: bool(inventory.live_rows("levels")))
         inventory.step_for(0.5)
@@ -125,7 +125,7 @@ class TestTransactions:
         inventory.start()
         engine, clock = inventory.engine, [inventory.now()]
         inventory.now = lambda: clock[0]
-        flush = engine._flush
+        flush = engine.transactions.flush
 
         def slow() -> None:
             clock[0] += 1_000
@@ -136,18 +136,18 @@ class TestTransactions:
             inventory.send(received(5), name, RESTOCK)
             before = engine.counts["transactions"]
             inventory.step_until(lambda: engine.counts["transactions"] > before)
-            return engine._producer
+            return engine.transactions.producer
 
-        engine._worn = False
+        engine.transactions.worn = False
         first = told("d-1")
         assert told("d-2") is first
         with monkeypatch.context() as planted:
-            planted.setattr(engine, "_flush", slow)
+            planted.setattr(engine.transactions, "flush", slow)
             assert told("d-3") is first
         second = told("d-4")
         assert second is not first
         with monkeypatch.context() as planted:
-            planted.setattr(engine, "_flush", abortable)
+            planted.setattr(engine.transactions, "flush", abortable)
             inventory.send(received(5), "d-5", RESTOCK)
             inventory.step_until(lambda: engine.counts["aborts"] > 0)
         assert told("d-6") is not second
@@ -156,21 +156,21 @@ class TestTransactions:
         with pytest.raises(KafkaException, match="fenced"):
             first.commit_transaction(10)
 
-    @pytest.mark.parametrize("stage", ["_produce", "_flush", "_offsets"])
+    @pytest.mark.parametrize("stage", ["write", "produce", "flush"])
     def test_a_worker_that_is_fenced_at_any_stage_does_not_fence_back(
         self, inventory: Rig, monkeypatch: pytest.MonkeyPatch, stage: str
     ) -> None:
         inventory.start()
         clients: Any = inventory.engine.clients
-        proper = getattr(inventory.engine, stage)
+        proper = getattr(inventory.engine.transactions, stage)
         usurpers: list[Any] = []
 
         def usurp(*arguments: Any) -> Any:
             if not usurpers:
-                usurpers.append(clients.producer(inventory.engine._producer_id))
+                usurpers.append(clients.producer(inventory.engine.transactions.id))
             return proper(*arguments)
 
-        monkeypatch.setattr(inventory.engine, stage, usurp)
+        monkeypatch.setattr(inventory.engine.transactions, stage, usurp)
         inventory.send(received(5), "d-1", RESTOCK)
         with pytest.raises(Inconsistent, match="taken over"):
             inventory.step_until(lambda: False)
@@ -194,11 +194,11 @@ class TestTransactions:
             pass
 
         def crash() -> None:
-            inventory.engine._producer.flush()
+            inventory.engine.transactions.producer.flush()
             raise Crash
 
         with monkeypatch.context() as planted:
-            planted.setattr(inventory.engine, "_flush", crash)
+            planted.setattr(inventory.engine.transactions, "flush", crash)
             with pytest.raises(Crash):
                 inventory.step_until(lambda: False)
         assert inventory.rows("levels") == {}
@@ -389,7 +389,7 @@ class TestTimers:
     ) -> None:
         due = self.reserve(inventory, 2)
         with monkeypatch.context() as planted:
-            planted.setattr(inventory.engine, "_flush", abortable)
+            planted.setattr(inventory.engine.transactions, "flush", abortable)
             inventory.step_until(lambda: inventory.engine.counts["aborts"] > 0 and inventory.now() > due)
         inventory.step_until(lambda: phase(inventory, "o-1") == "expiring")
 

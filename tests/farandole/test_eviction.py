@@ -104,8 +104,8 @@ def test_an_eviction_that_is_aborted_is_done_again(notification: Rig, monkeypatc
             failures.append("aborted")
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "made to fail", False, False, True))
 
-    flush = notification.engine._flush
-    monkeypatch.setattr(notification.engine, "_flush", fail_once)
+    flush = notification.engine.transactions.flush
+    monkeypatch.setattr(notification.engine.transactions, "flush", fail_once)
     later(notification, WEEK + HOUR)
     notification.step_until(lambda: bool(failures) and not notification.live_rows("mails"))
     assert notification.rows("mails") == {}

@@ -41,7 +41,7 @@ MODULES = [
     ),
     *("journal", "kafkaerrors", "operations", "ports", "positions"),
     *("event", "flow", "membership", "message", "outside", "partitioner", "plaincodec", "processor", "runtime"),
-    *("grownschemas", "straightline", "succession", "table", "timers", "views"),
+    *("grownschemas", "straightline", "succession", "table", "timers", "transactions", "views"),
     *(f"load.{name}" for name in ("histogram", "limit", "orders", "over_http", "over_kafka", "recorder", "sampler")),
     *("load.sending", "load.stages"),
 ]

@@ -34,7 +34,7 @@ def test_a_message_is_condemned_only_when_it_stood_alone(notification: Rig, monk
     notification.start()
     notification.send(refused("a@example.org"), "o-first")
     notification.settle(1)
-    produce = notification.engine._produce
+    produce = notification.engine.transactions.produce
     refusals: list[int] = []
 
     def refuse_answers() -> None:
@@ -43,7 +43,7 @@ def test_a_message_is_condemned_only_when_it_stood_alone(notification: Rig, monk
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "made to fail", False, False, True))
         produce()
 
-    monkeypatch.setattr(notification.engine, "_produce", refuse_answers)
+    monkeypatch.setattr(notification.engine.transactions, "produce", refuse_answers)
     notification.send(refused("a@example.org"), "o-innocent")
     consume = notification.engine._consume
 
@@ -92,7 +92,7 @@ def test_a_worker_that_failed_and_then_idles_is_not_taken_for_one_that_hangs(
     def fenced() -> None:
         raise KafkaException(KafkaError(KafkaError._FENCED, "made to fail", False, False, False))
 
-    monkeypatch.setattr(notification.engine, "_flush", fenced)
+    monkeypatch.setattr(notification.engine.transactions, "flush", fenced)
     notification.send(refused(), "o-1")
     with pytest.raises(Inconsistent):
         notification.step_until(lambda: False)

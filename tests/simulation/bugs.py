@@ -25,6 +25,7 @@ from farandole.processor import Processor
 from farandole.simulation.clients import ModelClients
 from farandole.simulation.outside import Books
 from farandole.table import changes
+from farandole.transactions import Transactions
 from flows.order import order as flow
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -141,16 +142,16 @@ def shortage_keeps_what_was_held(patch: pytest.MonkeyPatch) -> None:
 
 def offsets_before_outputs(patch: pytest.MonkeyPatch) -> None:
     """Consumed offsets are committed in a transaction of their own, before the outputs."""
-    produce = Engine._produce
+    offsets = Engine._offsets
 
-    def first_the_offsets(engine: Engine) -> None:
-        producer = engine._producer
-        producer.send_offsets_to_transaction(engine._offsets(), engine.clients.consumer.consumer_group_metadata(), 30.0)
-        producer.commit_transaction(30.0)
+    def of_a_transaction_before(engine: Engine) -> Any:
+        producer = engine.transactions.producer
         producer.begin_transaction()
-        produce(engine)
+        producer.send_offsets_to_transaction(offsets(engine), engine.clients.consumer.consumer_group_metadata(), 30.0)
+        producer.commit_transaction(30.0)
+        return offsets(engine)
 
-    patch.setattr(Engine, "_produce", first_the_offsets)
+    patch.setattr(Engine, "_offsets", of_a_transaction_before)
 
 
 def tables_not_rolled_back(patch: pytest.MonkeyPatch) -> None:
@@ -212,24 +213,24 @@ def timer_over_a_backlog(patch: pytest.MonkeyPatch) -> None:
 
 def unknown_taken_for_failure(patch: pytest.MonkeyPatch) -> None:
     """A commit that nobody answered counts as failed, without asking."""
-    happened = Engine._happened_after_all
+    happened = Transactions.happened
 
-    def no(engine: Engine, failure: Any, offsets: Any) -> bool:
-        happened(engine, failure, offsets)
+    def no(transactions: Transactions, failure: Any, moving: Any) -> bool:
+        happened(transactions, failure, moving)
         return False
 
-    patch.setattr(Engine, "_happened_after_all", no)
+    patch.setattr(Transactions, "happened", no)
 
 
 def unknown_taken_for_success(patch: pytest.MonkeyPatch) -> None:
     """A commit that nobody answered counts as done, without asking."""
-    happened = Engine._happened_after_all
+    happened = Transactions.happened
 
-    def yes(engine: Engine, failure: Any, offsets: Any) -> bool:
-        committing = engine._committing and not failure.args[0].txn_requires_abort()
-        return happened(engine, failure, offsets) or committing
+    def yes(transactions: Transactions, failure: Any, moving: Any) -> bool:
+        committing = transactions.committing and not failure.args[0].txn_requires_abort()
+        return happened(transactions, failure, moving) or committing
 
-    patch.setattr(Engine, "_happened_after_all", yes)
+    patch.setattr(Transactions, "happened", yes)
 
 
 def no_seek_after_abort(patch: pytest.MonkeyPatch) -> None:
@@ -257,16 +258,16 @@ def answers_lost_on_abort(patch: pytest.MonkeyPatch) -> None:
 
 def calls_before_commit(patch: pytest.MonkeyPatch) -> None:
     """Outside calls begin when they are decided, not when that is committed."""
-    flush = Engine._flush
+    offsets = Engine._offsets
 
-    def begin_calls(engine: Engine) -> None:
+    def begin_calls(engine: Engine) -> Any:
         for part, rows in engine.processor._changed.items():
             for key, row in rows.items() if part.table == "calls" else ():
                 if row is not None:
                     engine.performer.start(part.partition, key, row)
-        flush(engine)
+        return offsets(engine)
 
-    patch.setattr(Engine, "_flush", begin_calls)
+    patch.setattr(Engine, "_offsets", begin_calls)
 
 
 def calls_forgotten_by_the_next_owner(patch: pytest.MonkeyPatch) -> None:
