@@ -18,7 +18,9 @@ from msgspec.structs import replace
 
 from events import (
     AuthoriseAnswered,
+    AuthorisePayment,
     CaptureAnswered,
+    CapturePayment,
     Charge,
     InventoryReserved,
     LedgerEntry,
@@ -35,6 +37,7 @@ from events import (
     ShippingDispatched,
     ShippingFailed,
     VoidAnswered,
+    VoidPayment,
     WriteOff,
 )
 from farandole import App, Call, Withdraw
@@ -74,7 +77,7 @@ AUTHORISE_WITHIN: Final = 10.0
 # ---- authorise
 
 
-def authorise(order: InventoryReserved) -> Call[AuthoriseAnswered] | None:
+def authorise(order: InventoryReserved | AuthorisePayment) -> Call[AuthoriseAnswered] | None:
     """Authorise the order's amount. An order that was stopped before it was heard of is not."""
     if order.saga in charges:
         return None
@@ -136,7 +139,7 @@ def _unwanted(charge: Charge, answer: AuthoriseAnswered) -> Authorised | Payment
 # ---- take it back
 
 
-def void(cause: ShippingFailed | ShippingCancelled) -> Call[VoidAnswered] | PaymentVoided | None:
+def void(cause: ShippingFailed | ShippingCancelled | VoidPayment) -> Call[VoidAnswered] | PaymentVoided | None:
     """The order was stopped: void what is authorised, or see to it that nothing will be."""
     charge = charges.get(cause.saga)
     if charge is None or charge.phase == "declined":
@@ -167,7 +170,7 @@ def void_answered(answer: VoidAnswered) -> tuple[PaymentVoided | Posted, ...] | 
 # ---- charge
 
 
-def capture(event: ShippingDispatched) -> Call[CaptureAnswered] | None:
+def capture(event: ShippingDispatched | CapturePayment) -> Call[CaptureAnswered] | None:
     """The order has left: charge the card."""
     charge = charges[event.saga]
     if charge.phase in ("capturing", "captured", "capture_written_off"):

@@ -60,6 +60,7 @@ class Scenario:
 
     world: World
     random: Random
+    flow: str = "order/1"
     received: Counter[str] = field(default_factory=Counter)
     actions: list[Action] = field(default_factory=list)
     weights: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -67,13 +68,22 @@ class Scenario:
     again: float = 0.0
 
     @classmethod
-    def draw(cls, world: World, seed: int) -> Scenario:
+    def draw(cls, world: World, seed: int, flow: str = "order/1") -> Scenario:
         random = Random(seed)
-        scenario = cls(world, random, hurry=random.choice([0, 0.003, 0.03, 0.2]), again=random.choice([0, 0.05, 0.3]))
-        for flow in world.flows.values():
-            for service in flow.services:
-                for topic in ("order", "stock", "inventory", "payment", "shipping", f"{service}.calls"):
-                    scenario.weights[service, topic] = 10 ** random.uniform(-2, 0)
+        scenario = cls(
+            world, random, flow, hurry=random.choice([0, 0.003, 0.03, 0.2]), again=random.choice([0, 0.05, 0.3])
+        )
+        for service in sorted(world.flows[flow].services):
+            for topic in (
+                "order",
+                "stock",
+                "inventory",
+                "payment",
+                "shipping",
+                f"{service}.calls",
+                f"{service}.commands",
+            ):
+                scenario.weights[service, topic] = 10 ** random.uniform(-2, 0)
         for number in range(random.randint(2, 6)):
             scenario._draw_delivery(f"d-{number}")
         if random.random() < 0.8:
@@ -105,7 +115,7 @@ class Scenario:
             random.shuffle(commands)
         commands += [CancelOrder()] * random.choice([0, 0, 0, 1, 2])
         commands += [WriteOff(reason="too early")] * random.choice([0, 0, 0, 1, 3])
-        self.actions += [partial(self.world.send, command, saga) for command in commands]
+        self.actions += [partial(self.world.send, command, saga, self.flow) for command in commands]
         self.world.outside.plans[saga] = Plan(
             declines=random.random() < 0.1,
             books=random.random() > 0.1,
@@ -128,7 +138,7 @@ class Scenario:
                 if not stuck:
                     return
                 for saga in stuck:
-                    self.world.send(WriteOff(reason="the gateway is gone"), saga)
+                    self.world.send(WriteOff(reason="the gateway is gone"), saga, self.flow)
         raise AssertionError("it does not come to rest")
 
     def _something(self) -> bool:

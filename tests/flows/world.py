@@ -96,7 +96,9 @@ Queue = deque[Message]
 class World:
     """Use `world()`.
 
-    published: every event that a service published, with its service, in order; commands and answers are not in it
+    published: every event that a service published, with its service, in order; clients' commands and answers are not
+               in it
+    flow_of:   the flow of each saga; fired: timers that did
     gates:     names of messages (`OrderPlaced@inventory`) and calls (`book@shipping`) that `run` leaves where they are
     deadlines: names of calls whose deadline passes as soon as `run` gets to them
     careful:   call each decision twice, insist on the same effects and the same tables, and that all fits its schema
@@ -111,6 +113,8 @@ class World:
     calls: dict[tuple[str, str], PendingCall] = field(default_factory=dict)
     late: list[PendingCall] = field(default_factory=list)
     timers: dict[tuple[str, str, str], tuple[str, Event]] = field(default_factory=dict)
+    flow_of: dict[str, str] = field(default_factory=dict)
+    fired: list[Event] = field(default_factory=list)
     delivered: list[Message] = field(default_factory=list)
     gates: set[str] = field(default_factory=set)
     deadlines: set[str] = field(default_factory=set)
@@ -122,6 +126,7 @@ class World:
     def send(self, event: Event, saga: str, flow: str = "order/1") -> None:
         """A client, the engine or a service publishes: it lies now in the queue of every service that hears it."""
         event = replace(event, saga=saga)
+        assert self.flow_of.setdefault(saga, flow) == flow, f"{saga} is in two flows"
         kind = type(event)
         topic = topic_of()[kind.__name__]
         key = getattr(event, key_of()[topic])
@@ -213,6 +218,7 @@ class World:
 
     def fire(self, timer: tuple[str, str, str]) -> None:
         flow, event = self.timers.pop(timer)
+        self.fired.append(replace(event, saga=timer[1]))
         self.send(event, timer[1], flow)
 
     # ---- everything, oldest first
