@@ -74,6 +74,7 @@ ANSWER_WITHIN: Final = 60
 """Seconds, or as long as the stock stays reserved if that is less. Behind the point of no return, and on the way back,
 nothing has a deadline."""
 
+UNHEARD_OF: Final = Orchestration(phase="reserving")
 FORWARD: Final = ("reserving", "authorising", "dispatching")
 STOPPABLE: Final = (*FORWARD, "stopping", "confirmed")
 """Before the point of no return, or not known to be behind it."""
@@ -245,6 +246,9 @@ def stopped_by_carrier(answer: ShippingFailed, at: int) -> Rollback | None:
 
 
 def stopped_on_request(answer: ShippingCancelled, at: int) -> Rollback | None:
+    """Where shipping hears its customers itself, its word may come before order.placed: then nothing begins."""
+    if answer.saga not in orchestrations:
+        orchestrations[answer.saga] = UNHEARD_OF
     run = _answered(answer.saga, "shipping.cancelled", at, *SHIPPING, said=answer.asked_by)
     asked = "the customer asked for it" if answer.asked_by == "customer" else "the reservation ran out"
     return _stopped(answer.saga, run, "shipping.cancelled", run.reason or asked, at)
