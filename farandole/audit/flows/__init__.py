@@ -119,6 +119,9 @@ class FlowAudit:
 
 def flow_audits(books: Books) -> dict[str, FlowAudit]:
     """Flow name → its audit, of every module of this package that has one."""
+    return {flow: audit(books) for flow, audit in audit_classes().items()}
+
+
+def audit_classes() -> dict[str, type[FlowAudit]]:
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    audits = (module.Audit(books) for module in modules if hasattr(module, "Audit"))
-    return {audit.flow: audit for audit in audits}
+    return {module.Audit.flow: module.Audit for module in modules if hasattr(module, "Audit")}

@@ -1,7 +1,9 @@
-"""`order`: what is known of each order, folded from its events in whatever order they are read.
+"""`order`, and what the audits of all flows of orders have in common: what is known of each order, folded from its
+events in whatever order they are read.
 
-Invariant: folding only adds facts; what they amount to is farandole.audit.flows.order_rules'. What can be said at once,
-because no later record could excuse it (said twice, two endings, another amount), is said here, with its place.
+Invariant: folding only adds facts; what they amount to is farandole.audit.flows.order_rules', by the promises of the
+order's flow. What can be said at once, because no later record could excuse it (said twice, two endings, another
+amount), is said here, with its place.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import events
 from farandole.audit.books import Charge
 from farandole.audit.flows import Books, FlowAudit, Moment
 from farandole.audit.flows.order_facts import ENDINGS, KINDS, Kind
+from farandole.audit.flows.order_promises import CHOREOGRAPHED, Promises
 from farandole.audit.flows.order_rules import charge_of, judge
 from farandole.audit.flows.order_state import (
     ASKED,
@@ -30,8 +33,10 @@ from farandole.audit.flows.order_state import (
 from farandole.audit.records import LogRecord
 
 
-class Audit(FlowAudit):
-    flow: ClassVar = "order"
+class OrderAudit(FlowAudit):
+    """Base of the audits of all flows of orders. promises: the flow's own"""
+
+    promises: ClassVar[Promises]
     clients: ClassVar = frozenset({events.PlaceOrder, events.CancelOrder, events.WriteOff})
 
     def __init__(self, books: Books) -> None:
@@ -41,7 +46,9 @@ class Audit(FlowAudit):
             events.OrderPlaced: self._placed,
             events.OrderCompleted: self._completed,
             events.OrderCancelled: self._cancelled,
+            events.ReserveStock: self._reserved,
             events.InventoryReserved: self._priced,
+            events.AuthorisePayment: self._priced,
             events.PaymentCaptured: self._priced,
             events.PaymentWrittenOff: self._priced,
             events.Posted: self._posted,
@@ -70,7 +77,7 @@ class Audit(FlowAudit):
             more(saga, event, record)
 
     def judge(self, name: str, saga: Order, moment: Moment) -> None:
-        judge(name, saga, moment)
+        judge(name, saga, self.promises, moment)
 
     def charge(self, saga: Order, at_rest: bool) -> Charge | None:
         return charge_of(saga, at_rest)
@@ -114,8 +121,15 @@ class Audit(FlowAudit):
                 "amount-differs", f"its lines come to {total}, order.placed says {event.amount}", event.saga, record
             )
         order.placed = True
+        self._listed(order, event, record)
+
+    def _reserved(self, order: Order, event: events.ReserveStock, record: LogRecord) -> None:
+        self._priced(order, event, record)
+        self._listed(order, event, record)
+
+    def _listed(self, order: Order, event: Any, record: LogRecord) -> None:
         for each in event.lines:
-            self._named(order, each.line, each.sku, each.quantity, "order.placed", event.saga, record)
+            self._named(order, each.line, each.sku, each.quantity, KINDS[type(event)].name, event.saga, record)
 
     def _completed(self, order: Order, event: events.OrderCompleted, record: LogRecord) -> None:
         self._priced(order, event, record)
@@ -171,3 +185,8 @@ class Audit(FlowAudit):
     def _name(self, text: str) -> str:
         """The same string for the same text: skus, currencies and causes are few, orders are many."""
         return self._names.setdefault(text, text)
+
+
+class Audit(OrderAudit):
+    flow: ClassVar = "order"
+    promises: ClassVar[Promises] = CHOREOGRAPHED

@@ -11,16 +11,8 @@ from typing import Final
 
 from farandole.audit.books import CHART, Charge
 from farandole.audit.flows import OPEN_IDS, Moment
-from farandole.audit.flows.order_facts import (
-    CAUSES,
-    ENDINGS,
-    EXCLUSIVE,
-    OWES,
-    RESTS_ON,
-    Facts,
-    any_of,
-    names_of,
-)
+from farandole.audit.flows.order_facts import ENDINGS, Facts, any_of, names_of
+from farandole.audit.flows.order_promises import Promises
 from farandole.audit.flows.order_state import (
     ASKED,
     COMMITTED,
@@ -38,7 +30,6 @@ from farandole.audit.flows.order_state import (
 _PLACED, _REFUSED = any_of("order.placed"), any_of("order.refused")
 _COMPLETED, _CANCELLED, _ENDED = any_of("order.completed"), any_of("order.cancelled"), any_of(*ENDINGS)
 _ASKED_FOR = any_of("order.commands.place_order")
-_CAUSE: Final = {cause: any_of(cause) for cause in CAUSES}
 _RELEASED_UNDONE = any_of("inventory.released:undone")
 _RELEASED_NOTHING = any_of("inventory.released:nothing_to_undo")
 _VOIDED_UNDONE = any_of("payment.voided:undone")
@@ -76,15 +67,15 @@ _LINE_RESTS_ON: Final = (
 _LINE_OWES: Final = ((ASKED, HELD | SHORT), (RELEASING, UNDONE | NOTHING), (COMMITTING, COMMITTED))
 
 
-def judge(name: str, order: Order, moment: Moment) -> None:
+def judge(name: str, order: Order, promises: Promises, moment: Moment) -> None:
     if moment.horizon and (order.since < moment.horizon or not order.has(_ASKED_FOR)):
         moment.orders.older += 1
         return
     _count(name, order, moment)
-    _never(name, order, moment)
-    _sooner_or_later(name, order, moment)
+    _never(name, order, promises, moment)
+    _sooner_or_later(name, order, promises, moment)
     _lines(name, order, moment)
-    _rollback(name, order, moment)
+    _rollback(name, order, promises, moment)
     _money(name, order, moment)
 
 
@@ -119,12 +110,12 @@ def _is_open(order: Order) -> bool:
 # ---- what must never be
 
 
-def _never(name: str, order: Order, moment: Moment) -> None:
-    for check, alternatives in EXCLUSIVE:
+def _never(name: str, order: Order, promises: Promises, moment: Moment) -> None:
+    for check, alternatives in promises.exclusive:
         there = [facts for facts in alternatives if order.facts & facts]
         if len(there) > 1:
             moment.findings.add(check, " and ".join(_first(order, facts) for facts in there), saga=name)
-    for check, facts, groups in RESTS_ON:
+    for check, facts, groups in promises.rests_on:
         if order.facts & facts:
             for group in groups:
                 if not order.facts & group:
@@ -139,7 +130,7 @@ def _first(order: Order, facts: Facts) -> str:
 # ---- what has to be, sooner or later
 
 
-def _sooner_or_later(name: str, order: Order, moment: Moment) -> None:
+def _sooner_or_later(name: str, order: Order, promises: Promises, moment: Moment) -> None:
     if moment.is_held(name) or not moment.is_late(order.since):
         return
     waits = ", ".join(sorted(f"{call.outside}/{call.operation}" for call in moment.waiting.get(name, ())))
@@ -147,7 +138,7 @@ def _sooner_or_later(name: str, order: Order, moment: Moment) -> None:
         what = f"accepted and not ended; it waits for {waits or 'no call'}"
         moment.findings.add("no-ending", what, saga=name, momentary=True)
     elif not waits:
-        for check, because, owed in OWES:
+        for check, because, owed in promises.owes:
             if order.has(because) and not order.has(owed):
                 what = f"{_first(order, because)} and none of {', '.join(names_of(owed))}"
                 moment.findings.add(check, what, saga=name, momentary=True)
@@ -212,13 +203,12 @@ def _into_stock(name: str, line: Line, order: Order, moment: Moment) -> None:
 # ---- a cancelled order's rollback
 
 
-def _rollback(name: str, order: Order, moment: Moment) -> None:
+def _rollback(name: str, order: Order, promises: Promises, moment: Moment) -> None:
     if not order.has(_CANCELLED):
         return
     for standing in _still_standing(order):
         moment.findings.add("not-taken-back", standing, saga=name, momentary=True)
-    facts = _CAUSE.get(order.cause)
-    if facts is None or not order.has(facts):
+    if order.cause not in promises.causes or not order.has(any_of(order.cause)):
         what = f"order.cancelled names {order.cause or 'no event'} as its cause, which never happened"
         moment.findings.add("unfounded", what, saga=name, momentary=True)
     steps = _steps(order)
