@@ -29,6 +29,7 @@ from events import (
     InventoryReserved,
     LinePhase,
     OrderPlaced,
+    PaymentCharged,
     PaymentDeclined,
     PaymentFailed,
     Reservation,
@@ -140,7 +141,7 @@ def _move(sku: str, available: int = 0, held: int = 0, sold: int = 0) -> None:
 Rollback = tuple[InventoryRejected | StockReleaseRequested | InventoryReleased | CancelTimer, ...]
 
 
-def request_holds(order: OrderPlaced) -> tuple[StockHoldRequested | Timer[ReservationExpired], ...] | None:
+def request_holds(order: OrderPlaced | PaymentCharged) -> tuple[StockHoldRequested | Timer[ReservationExpired], ...] | None:
     """Ask for a hold on each line, and be reminded. An order that was stopped before it was heard of gets none."""
     if order.saga in reservations:
         return None
@@ -149,7 +150,7 @@ def request_holds(order: OrderPlaced) -> tuple[StockHoldRequested | Timer[Reserv
         lines=tuple(ReservedLine(line=line.line, sku=line.sku, phase="asked") for line in order.lines),
         amount=order.amount,
         currency=order.currency,
-        card_token=order.card_token,
+        card_token=order.card_token if isinstance(order, OrderPlaced) else "",
         ship_to=order.ship_to,
     )
     requests = (StockHoldRequested(sku=line.sku, line=line.line, quantity=line.quantity) for line in order.lines)

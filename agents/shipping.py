@@ -23,6 +23,7 @@ from events import (
     BookAnswered,
     CancelAnswered,
     InventoryExpiryRequested,
+    InventoryReserved,
     OrderCancelRequested,
     PaymentAuthorised,
     Shipment,
@@ -47,7 +48,7 @@ BOOK_WITHIN: Final = 10.0
 """Seconds. The cancellation of a booking has no deadline: it is tried until the carrier confirms."""
 
 
-def book(order: PaymentAuthorised) -> Call[BookAnswered] | None:
+def book(order: PaymentAuthorised | InventoryReserved) -> Call[BookAnswered] | None:
     """Book the carrier. An order that was stopped before it was heard of is not booked."""
     if order.saga in shipments:
         return None

@@ -12,8 +12,9 @@ what `gates` hold back.
 from __future__ import annotations
 
 import functools
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -354,9 +355,5 @@ def _services(flow: Flow) -> Iterator[tuple[str, Decision]]:
 
 
 def app_of(decision: Decision) -> App:
-    app: App = _globals(decision.function)["app"]
+    app: App = sys.modules[decision.function.__module__].app
     return app
-
-
-def _globals(function: Callable[..., Any]) -> dict[str, Any]:
-    return function.__globals__
