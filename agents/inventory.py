@@ -141,7 +141,9 @@ def _move(sku: str, available: int = 0, held: int = 0, sold: int = 0) -> None:
 Rollback = tuple[InventoryRejected | StockReleaseRequested | InventoryReleased | CancelTimer, ...]
 
 
-def request_holds(order: OrderPlaced | PaymentCharged) -> tuple[StockHoldRequested | Timer[ReservationExpired], ...] | None:
+def request_holds(
+    order: OrderPlaced | PaymentCharged,
+) -> tuple[StockHoldRequested | Timer[ReservationExpired], ...] | None:
     """Ask for a hold on each line, and be reminded. An order that was stopped before it was heard of gets none."""
     if order.saga in reservations:
         return None

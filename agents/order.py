@@ -171,7 +171,7 @@ def _place(command: PlaceOrder, flow: str, charged_first: bool) -> OrderPlaced |
     if command.saga != order_id(command.customer, command.idempotency_key):
         problems.append("the order's id is not the one of its customer and idempotency key")
     if problems:
-        return _refuse(command, flow, "; ".join(problems))
+        return _refuse(command, "; ".join(problems), flow)
     amount = _total(command.lines)
     orders[command.saga] = Order(
         phase="placed",
@@ -194,7 +194,7 @@ def _place(command: PlaceOrder, flow: str, charged_first: bool) -> OrderPlaced |
     )
 
 
-def _refuse(command: PlaceOrder, flow: str, reason: str) -> OrderRefused:
+def _refuse(command: PlaceOrder, reason: str, flow: str = "") -> OrderRefused:
     """Refused for good: the same id stays refused. What is kept and published is cut to size, as it may be anything."""
     customer, email, reason = command.customer[:128], command.email, reason[:MAX_REASON]
     if not _usable_email(email):

@@ -304,7 +304,9 @@ def charge_answered(answer: ChargeAnswered) -> Charged | PaymentDeclined | Payme
     return told, _post("charge", paid)
 
 
-def refund(cause: InventoryRejected | ShippingFailed | ShippingCancelled) -> Call[RefundAnswered] | PaymentRefunded | None:
+def refund(
+    cause: InventoryRejected | ShippingFailed | ShippingCancelled,
+) -> Call[RefundAnswered] | PaymentRefunded | None:
     """The order was stopped: give back what is charged, or see to it that nothing will be."""
     before = prepayments.get(cause.saga)
     if before is None or before.phase == "declined":

@@ -60,7 +60,7 @@ class Decision:
         parameters = list(inspect.signature(function).parameters)
         if parameters[1:] not in ([], ["at"], ["flow"]):
             raise FlowError(
-                f"a decision takes an event and, if it needs the record's time, `at`, or to note its flow's key, `flow`; "
+                f"a decision takes an event and, if it needs them, the record's time, `at`, or its flow's key, `flow`; "
                 f"this one takes {parameters}",
                 where=where,
                 mend="whatever else it needs belongs in the event or in a table of its service",

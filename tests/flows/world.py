@@ -99,6 +99,7 @@ class World:
 
     published: every event that a service published, with its service, in order; commands and answers are not in it
     gates:     names of messages (`OrderPlaced@inventory`) and calls (`book@shipping`) that `run` leaves where they are
+    flow_of:   saga → the flow in which it began
     deadlines: names of calls whose deadline passes as soon as `run` gets to them
     careful:   call each decision twice, insist on the same effects and the same tables, and that all fits its schema
     """
@@ -116,6 +117,7 @@ class World:
     gates: set[str] = field(default_factory=set)
     deadlines: set[str] = field(default_factory=set)
     asked: set[tuple[str, str]] = field(default_factory=set)
+    flow_of: dict[str, str] = field(default_factory=dict)
     number: int = 0
 
     # ---- publishing
@@ -123,6 +125,7 @@ class World:
     def send(self, event: Event, saga: str, flow: str = "order/1") -> None:
         """A client, the engine or a service publishes: it lies now in the queue of every service that hears it."""
         event = replace(event, saga=saga)
+        self.flow_of.setdefault(saga, flow)
         kind = type(event)
         topic = topic_of()[kind.__name__]
         key = getattr(event, key_of()[topic])
@@ -194,6 +197,7 @@ class World:
             case Event():
                 assert type(effect) in decision.publishes, f"{decision.name} does not say that it publishes {effect}"
                 effect = replace(effect, saga=saga)
+                assert message.flow == self.flow_of[saga], f"{decision.name} in {message.flow}, which is another flow"
                 if self.careful:
                     check_event(effect)
                 self.published.append((service, effect))
