@@ -15,7 +15,7 @@ import pkgutil
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -160,6 +160,23 @@ def load_flows(package: str = "flows") -> dict[str, Flow]:
                     f"two flows are called {flow.key}", where=module.__name__, mend="give one a new version"
                 )
     return flows
+
+
+def begun_by(event: type[Event], flows: Mapping[str, Flow]) -> dict[str, Flow]:
+    """The flows in which some service hears `event`, by key, the oldest version of each name first."""
+    heard = [flow for flow in flows.values() if any(kind is event for _, kind in flow.bindings)]
+    return {flow.key: flow for flow in sorted(heard, key=lambda flow: (flow.name, flow.version))}
+
+
+def chosen(name: str, flows: Mapping[str, Flow]) -> str:
+    """The key of the flow that `order` (its newest version) or `order/1` names. FlowError says which there are."""
+    versions = [flow for flow in flows.values() if name in (flow.name, flow.key)]
+    if not versions:
+        raise FlowError(
+            f"there is no flow {name[:64]!r}",
+            mend=f"one of {', '.join(flows)}, or without the version for the newest of its name",
+        )
+    return max(versions, key=lambda flow: flow.version).key
 
 
 def _service_of(function: DecisionFunction, where: str) -> str:
