@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 import events
 from farandole.audit.books import Charge
 from farandole.audit.flows import Books, FlowAudit, Moment
+from farandole.audit.flows.order_charged_last import CHARGED_LAST
 from farandole.audit.flows.order_facts import ENDINGS, KINDS, Kind
 from farandole.audit.flows.order_rules import charge_of, judge
+from farandole.audit.flows.order_ruling import Rules
 from farandole.audit.flows.order_state import (
     ASKED,
     COMMITTED,
@@ -31,7 +33,10 @@ from farandole.audit.records import LogRecord
 
 
 class Audit(FlowAudit):
+    """Also the base of the audits of other order flows, which name other rules."""
+
     flow: ClassVar = "order"
+    rules: ClassVar[Rules] = CHARGED_LAST
     clients: ClassVar = frozenset({events.PlaceOrder, events.CancelOrder, events.WriteOff})
 
     def __init__(self, books: Books) -> None:
@@ -44,6 +49,8 @@ class Audit(FlowAudit):
             events.InventoryReserved: self._priced,
             events.PaymentCaptured: self._priced,
             events.PaymentWrittenOff: self._priced,
+            events.PaymentCharged: self._charged,
+            events.PaymentRefundWrittenOff: self._priced,
             events.Posted: self._posted,
             events.StockHoldRequested: self._hold_requested,
             events.StockReleaseRequested: self._sku_named,
@@ -70,10 +77,10 @@ class Audit(FlowAudit):
             more(saga, event, record)
 
     def judge(self, name: str, saga: Order, moment: Moment) -> None:
-        judge(name, saga, moment)
+        judge(name, saga, moment, self.rules)
 
     def charge(self, saga: Order, at_rest: bool) -> Charge | None:
-        return charge_of(saga, at_rest)
+        return charge_of(saga, at_rest, self.rules)
 
     # ---- facts
 
@@ -116,6 +123,12 @@ class Audit(FlowAudit):
         order.placed = True
         for each in event.lines:
             self._named(order, each.line, each.sku, each.quantity, "order.placed", event.saga, record)
+
+    def _charged(self, order: Order, event: events.PaymentCharged, record: LogRecord) -> None:
+        """It carries the lines on, which have to be those that were ordered."""
+        self._priced(order, event, record)
+        for each in event.lines:
+            self._named(order, each.line, each.sku, each.quantity, "payment.charged", event.saga, record)
 
     def _completed(self, order: Order, event: events.OrderCompleted, record: LogRecord) -> None:
         self._priced(order, event, record)
