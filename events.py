@@ -46,6 +46,10 @@ ChargePhase = Literal[
     "authorising", "unwanted", "authorised", "declined", "voiding", "clearing", "voided", "capturing", "captured", "void_written_off", "capture_written_off",
 ]
 
+PrepaymentPhase = Literal[
+    "charging", "unwanted", "charged", "declined", "refunding", "clearing", "refunded", "earned", "refund_written_off",
+]
+
 ShipmentPhase = Literal["booking", "cancelling", "dispatched", "failed", "cancelled"]
 
 
@@ -747,6 +751,9 @@ class Order(Row, frozen=True, gc=False):
     voided: payment.voided, or payment.written_off in its place.
     paid: payment.captured, or payment.written_off in its place.
     committed: inventory.committed was heard.
+    flow: Key of the flow in which it was placed; empty for orders from before there was more than `order/1`.
+    charged_first: The card is charged before anything else; what stops it owes a refund.
+    refunded: payment.refunded, or payment.refund_written_off in its place.
     """
 
     phase: OrderPhase
@@ -762,6 +769,9 @@ class Order(Row, frozen=True, gc=False):
     voided: Confirmation = 'pending'
     paid: PaymentPhase = 'pending'
     committed: bool = False
+    flow: str = ''
+    charged_first: bool = False
+    refunded: Confirmation = 'pending'
 
 
 class PaymentAuthorised(Event, frozen=True, gc=False):
@@ -804,6 +814,34 @@ class CaptureAnswered(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class ChargeAnswered(Event, frozen=True, gc=False):
+    """The gateway answered a charge.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class RefundAnswered(Event, frozen=True, gc=False):
+    """The gateway answered a refund.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
 class VoidAnswered(Event, frozen=True, gc=False):
     """The gateway answered a void.
 
@@ -829,6 +867,27 @@ class PaymentCaptured(Event, frozen=True, gc=False):
     amount: int
     currency: str
     reference: str
+    saga: str = ""
+
+
+class PaymentCharged(Event, frozen=True, gc=False):
+    """The card was charged before anything else was done for the order. It says all that who goes on from here
+    needs.
+
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    reference: The gateway's name for it.
+    lines: What is ordered.
+    ship_to: Postal address, as the carrier gets it.
+    reserve_for: Seconds for which the stock stays reserved.
+    """
+
+    amount: int
+    currency: str
+    reference: str
+    lines: tuple[OrderLine, ...]
+    ship_to: str
+    reserve_for: int
     saga: str = ""
 
 
@@ -914,6 +973,40 @@ class Posted(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class PaymentRefundStuck(Event, frozen=True, gc=False):
+    """The gateway refused a refund, which it never should. The order waits for an operator's write-off.
+
+    reason: What the gateway said, for people.
+    """
+
+    reason: str
+    saga: str = ""
+
+
+class PaymentRefundWrittenOff(Event, frozen=True, gc=False):
+    """An operator gave up a refund, which is owed to the customer in another way. Stands for its confirmation.
+
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    reason: The operator's reason.
+    """
+
+    amount: int
+    currency: str
+    reason: str
+    saga: str = ""
+
+
+class PaymentRefunded(Event, frozen=True, gc=False):
+    """The customer has the money back, and nothing will be charged any more.
+
+    outcome: Whether something had been charged; undone if nobody knows.
+    """
+
+    outcome: UndoOutcome
+    saga: str = ""
+
+
 class PaymentStuck(Event, frozen=True, gc=False):
     """The gateway refused a capture or a void, which it never should. The order waits for an operator's write-off.
 
@@ -940,6 +1033,28 @@ class Charge(Row, frozen=True, gc=False):
     amount: int = 0
     currency: str = ''
     ship_to: str = ''
+    stuck: bool = False
+
+
+class Prepayment(Row, frozen=True, gc=False):
+    """The payment of an order that is charged first. `refunded` with nothing else is one that was taken back before
+    it was asked for.
+
+    phase: Where it stands.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    lines: The order's lines, until the card is charged.
+    ship_to: Postal address, until the card is charged.
+    reserve_for: Seconds for which the stock stays reserved, until the card is charged.
+    stuck: The gateway refused a refund, which it cannot refuse, and payment.refund_stuck said so.
+    """
+
+    phase: PrepaymentPhase
+    amount: int = 0
+    currency: str = ''
+    lines: tuple[OrderLine, ...] = ()
+    ship_to: str = ''
+    reserve_for: int = 0
     stuck: bool = False
 
 

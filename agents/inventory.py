@@ -30,6 +30,7 @@ from events import (
     InventoryReserved,
     LinePhase,
     OrderPlaced,
+    PaymentCharged,
     PaymentDeclined,
     PaymentFailed,
     ReleaseStock,
@@ -144,7 +145,7 @@ Rollback = tuple[InventoryRejected | StockReleaseRequested | InventoryReleased |
 
 
 def request_holds(
-    order: OrderPlaced | ReserveStock,
+    order: OrderPlaced | PaymentCharged | ReserveStock,
 ) -> tuple[StockHoldRequested | Timer[ReservationExpired], ...] | None:
     """Ask for a hold on each line, and be reminded. An order that was stopped before it was heard of gets none."""
     if order.saga in reservations:
@@ -154,7 +155,7 @@ def request_holds(
         lines=tuple(ReservedLine(line=line.line, sku=line.sku, phase="asked") for line in order.lines),
         amount=order.amount,
         currency=order.currency,
-        card_token=order.card_token,
+        card_token="" if isinstance(order, PaymentCharged) else order.card_token,
         ship_to=order.ship_to,
     )
     requests = (StockHoldRequested(sku=line.sku, line=line.line, quantity=line.quantity) for line in order.lines)

@@ -25,6 +25,7 @@ from events import (
     CancelShipment,
     DispatchShipment,
     InventoryExpiryRequested,
+    InventoryReserved,
     OrchestratorConfirmed,
     OrderCancelRequested,
     PaymentAuthorised,
@@ -50,7 +51,9 @@ BOOK_WITHIN: Final = 10.0
 """Seconds. The cancellation of a booking has no deadline: it is tried until the carrier confirms."""
 
 
-def book(order: PaymentAuthorised | DispatchShipment | OrchestratorConfirmed) -> Call[BookAnswered] | None:
+def book(
+    order: PaymentAuthorised | DispatchShipment | OrchestratorConfirmed | InventoryReserved,
+) -> Call[BookAnswered] | None:
     """Book the carrier. An order that was stopped before it was heard of is not booked."""
     if order.saga in shipments:
         return None

@@ -26,8 +26,9 @@ from typing import Any, Final, NamedTuple
 
 from events import FarandoleJournal, FarandoleOutcome, FarandoleTimer
 from farandole.audit.flows import audit_classes
-from farandole.audit.flows.order import OrderAudit
-from farandole.audit.flows.order_facts import KINDS, names_of
+from farandole.audit.flows.order import Audit as OrderAudit
+from farandole.audit.flows.order_facts import KINDS, any_of, names_of
+from farandole.audit.flows.order_ruling import RestsOn
 from farandole.audit.records import LogRecord, Place
 from farandole.audit.rounds import Options, audit
 from farandole.errors import CodecError
@@ -191,16 +192,12 @@ def _too_early(run: Run, log: Committed) -> Iterator[Violation]:
         facts[event.saga] = facts.get(event.saga, 0) | fact
         groups = _NEEDS.get(flow.decode().rpartition("/")[0], {}).get(fact)
         if groups:
-            fresh.append(_Fresh(event.saga, fact, groups))
+            fresh.append((event.saga, fact, groups))
     yield from _founded(fresh, facts)
 
 
-class _Fresh(NamedTuple):
-    """What has just happened, and the groups on each of which it rests."""
-
-    saga: str
-    fact: int
-    groups: list[int]
+_Fresh = tuple[str, int, list[int]]
+"""A saga, a fact of it, and the groups on each of which that rests."""
 
 
 def _founded(fresh: list[_Fresh], facts: dict[str, int]) -> Iterator[Violation]:
@@ -211,10 +208,19 @@ def _founded(fresh: list[_Fresh], facts: dict[str, int]) -> Iterator[Violation]:
                 yield Violation("too-early", what)
 
 
+def _needs(rests_on: tuple[RestsOn, ...]) -> dict[int, list[int]]:
+    """Fact → the groups on each of which it rests."""
+    needs: dict[int, list[int]] = {}
+    for _, facts, groups in rests_on:
+        for name in names_of(facts):
+            needs.setdefault(any_of(name), []).extend(groups)
+    return needs
+
+
 _NEEDS: Final = {
-    flow: audit.promises.needs() for flow, audit in audit_classes().items() if issubclass(audit, OrderAudit)
+    flow: _needs(audit.rules.rests_on) for flow, audit in audit_classes().items() if issubclass(audit, OrderAudit)
 }
-"""Flow → what each fact rests on there."""
+"""By flow."""
 
 
 class Head(NamedTuple):

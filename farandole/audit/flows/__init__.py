@@ -117,11 +117,11 @@ class FlowAudit:
         return None
 
 
-def flow_audits(books: Books) -> dict[str, FlowAudit]:
-    """Flow name → its audit, of every module of this package that has one."""
-    return {flow: audit(books) for flow, audit in audit_classes().items()}
-
-
 def audit_classes() -> dict[str, type[FlowAudit]]:
+    """Flow name → the class of its audit, of every module of this package that has one."""
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
     return {module.Audit.flow: module.Audit for module in modules if hasattr(module, "Audit")}
+
+
+def flow_audits(books: Books) -> dict[str, FlowAudit]:
+    return {flow: audit(books) for flow, audit in audit_classes().items()}

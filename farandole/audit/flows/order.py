@@ -1,9 +1,7 @@
-"""`order`, and what the audits of all flows of orders have in common: what is known of each order, folded from its
-events in whatever order they are read.
+"""`order`: what is known of each order, folded from its events in whatever order they are read.
 
-Invariant: folding only adds facts; what they amount to is farandole.audit.flows.order_rules', by the promises of the
-order's flow. What can be said at once, because no later record could excuse it (said twice, two endings, another
-amount), is said here, with its place.
+Invariant: folding only adds facts; what they amount to is farandole.audit.flows.order_rules'. What can be said at once,
+because no later record could excuse it (said twice, two endings, another amount), is said here, with its place.
 """
 
 from __future__ import annotations
@@ -14,9 +12,10 @@ from typing import Any, ClassVar
 import events
 from farandole.audit.books import Charge
 from farandole.audit.flows import Books, FlowAudit, Moment
+from farandole.audit.flows.order_charged_last import CHARGED_LAST
 from farandole.audit.flows.order_facts import ENDINGS, KINDS, Kind
-from farandole.audit.flows.order_promises import CHOREOGRAPHED, Promises
 from farandole.audit.flows.order_rules import charge_of, judge
+from farandole.audit.flows.order_ruling import Rules
 from farandole.audit.flows.order_state import (
     ASKED,
     COMMITTED,
@@ -33,10 +32,11 @@ from farandole.audit.flows.order_state import (
 from farandole.audit.records import LogRecord
 
 
-class OrderAudit(FlowAudit):
-    """Base of the audits of all flows of orders. promises: the flow's own"""
+class Audit(FlowAudit):
+    """Also the base of the audits of other order flows, which name other rules."""
 
-    promises: ClassVar[Promises]
+    flow: ClassVar = "order"
+    rules: ClassVar[Rules] = CHARGED_LAST
     clients: ClassVar = frozenset({events.PlaceOrder, events.CancelOrder, events.WriteOff})
 
     def __init__(self, books: Books) -> None:
@@ -46,11 +46,13 @@ class OrderAudit(FlowAudit):
             events.OrderPlaced: self._placed,
             events.OrderCompleted: self._completed,
             events.OrderCancelled: self._cancelled,
-            events.ReserveStock: self._reserved,
+            events.ReserveStock: self._priced_lines,
             events.InventoryReserved: self._priced,
             events.AuthorisePayment: self._priced,
             events.PaymentCaptured: self._priced,
             events.PaymentWrittenOff: self._priced,
+            events.PaymentCharged: self._priced_lines,
+            events.PaymentRefundWrittenOff: self._priced,
             events.Posted: self._posted,
             events.StockHoldRequested: self._hold_requested,
             events.StockReleaseRequested: self._sku_named,
@@ -77,10 +79,10 @@ class OrderAudit(FlowAudit):
             more(saga, event, record)
 
     def judge(self, name: str, saga: Order, moment: Moment) -> None:
-        judge(name, saga, self.promises, moment)
+        judge(name, saga, moment, self.rules)
 
     def charge(self, saga: Order, at_rest: bool) -> Charge | None:
-        return charge_of(saga, at_rest)
+        return charge_of(saga, at_rest, self.rules)
 
     # ---- facts
 
@@ -121,13 +123,12 @@ class OrderAudit(FlowAudit):
                 "amount-differs", f"its lines come to {total}, order.placed says {event.amount}", event.saga, record
             )
         order.placed = True
-        self._listed(order, event, record)
+        for each in event.lines:
+            self._named(order, each.line, each.sku, each.quantity, "order.placed", event.saga, record)
 
-    def _reserved(self, order: Order, event: events.ReserveStock, record: LogRecord) -> None:
+    def _priced_lines(self, order: Order, event: Any, record: LogRecord) -> None:
+        """It carries the lines on, which have to be those that were ordered."""
         self._priced(order, event, record)
-        self._listed(order, event, record)
-
-    def _listed(self, order: Order, event: Any, record: LogRecord) -> None:
         for each in event.lines:
             self._named(order, each.line, each.sku, each.quantity, KINDS[type(event)].name, event.saga, record)
 
@@ -185,8 +186,3 @@ class OrderAudit(FlowAudit):
     def _name(self, text: str) -> str:
         """The same string for the same text: skus, currencies and causes are few, orders are many."""
         return self._names.setdefault(text, text)
-
-
-class Audit(OrderAudit):
-    flow: ClassVar = "order"
-    promises: ClassVar[Promises] = CHOREOGRAPHED

@@ -1,7 +1,7 @@
-"""What can happen to an order, whatever its flow, as facts that are counted.
+"""What can happen to an order, in whatever flow, as facts that are counted.
 
 A fact is an event's full name, with the value of one field behind a colon where that matters:
-`payment.voided:undone`. Whoever names `payment.voided` means all of them.
+`payment.voided:undone`. A rule that names `payment.voided` means all of them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,22 @@ _TYPES: Final[dict[str, tuple[type[Any], str, tuple[str, ...]]]] = {
     "payment.captured": (events.PaymentCaptured, "", ()),
     "payment.written_off": (events.PaymentWrittenOff, "what", ("capture", "void")),
     "payment.stuck": (events.PaymentStuck, "", ()),
+    "payment.charged": (events.PaymentCharged, "", ()),
+    "payment.refunded": (events.PaymentRefunded, "outcome", ("undone", "nothing_to_undo")),
+    "payment.refund_written_off": (events.PaymentRefundWrittenOff, "", ()),
+    "payment.refund_stuck": (events.PaymentRefundStuck, "", ()),
+    "payment.calls.charge_answered": (events.ChargeAnswered, "outcome", ("accepted", "refused", "unknown")),
+    "payment.calls.refund_answered": (events.RefundAnswered, "outcome", ("accepted", "refused", "unknown")),
     "payment.calls.authorise_answered": (events.AuthoriseAnswered, "outcome", ("accepted", "refused", "unknown")),
     "payment.calls.void_answered": (events.VoidAnswered, "outcome", ("accepted", "refused", "unknown")),
     "payment.calls.capture_answered": (events.CaptureAnswered, "outcome", ("accepted", "refused", "unknown")),
     "payment.ledger.posted": (
         events.Posted,
         "memo",
-        ("authorise", "void", "capture", "write_off_void", "write_off_capture", "recover"),
+        (
+            *("authorise", "void", "capture", "write_off_void", "write_off_capture", "recover"),
+            *("charge", "earn", "refund", "write_off_refund", "refund_after_all"),
+        ),
     ),
     "shipping.dispatched": (events.ShippingDispatched, "", ()),
     "shipping.failed": (events.ShippingFailed, "", ()),
@@ -127,3 +136,29 @@ def _kind(name: str, cls: type[Any], field: str, values: tuple[str, ...]) -> Kin
 
 
 KINDS: Final[dict[type[Any], Kind]] = {cls: _kind(name, cls, *rest) for name, (cls, *rest) in _TYPES.items()}  # type: ignore[arg-type]
+
+CAUSES: Final = (
+    "inventory.rejected",
+    "payment.declined",
+    "payment.failed",
+    "shipping.failed",
+    "shipping.cancelled",
+)
+"""What stops an order."""
+
+COMMANDED: Final = any_of(
+    "order.commands.complete_order",
+    "order.commands.abandon_order",
+    "inventory.commands.reserve_stock",
+    "inventory.commands.commit_stock",
+    "inventory.commands.release_stock",
+    "payment.commands.authorise_payment",
+    "payment.commands.capture_payment",
+    "payment.commands.void_payment",
+    "shipping.commands.dispatch_shipment",
+    "shipping.commands.cancel_shipment",
+    "notification.commands.notify",
+    "orchestrator.confirmed",
+    "orchestrator.timers.answer_overdue",
+)
+"""What happens in an order's flow only if it has an orchestrator."""
