@@ -128,7 +128,7 @@ class Fold:
             return
         if saga.flow != text and self._moves(saga, text, audit, bool(link.cause)):
             saga.flow = text
-        elif saga.flow != text and not link.cause and audit is not None and type(event) in audit.clients:
+        elif saga.flow != text and not link.cause and audit is not None and type(event) in audit.beginnings:
             self.counts["other_flows"] += 1
             return
         elif saga.flow != text:
@@ -144,8 +144,8 @@ class Fold:
         audit.take(saga, event, record)
 
     def _moves(self, saga: Saga, flow: str, audit: FlowAudit | None, caused: bool) -> bool:
-        """A saga is of the flow in which a service took it up. What clients said in other flows happened to nobody: a
-        key that is used in two flows at once is one order, in the flow that was first.
+        """A saga is of the flow in which a service took it up. A request to begin it in another one happened to nobody:
+        a key that is used in two flows at once is one order, in the flow that was first.
         """
         before = self._audits[saga.flow.encode()][1]
         return caused and audit is not None and before is not None and before.is_only_asked(saga)

@@ -69,7 +69,7 @@ class OrderPlan(msgspec.Struct, frozen=True):
     copies:   when the same command is sent again; cancels: when the customer asks for it to be stopped
     insists:  operations that the gateway refuses although it never should: an operator writes them off
     write_offs: when an operator gives up, whether that is called for or not
-    flow:     in which it is placed; elsewhere: when the same is asked in another flow, where it changes nothing
+    flow:     in which it is placed; elsewhere: when the same command is sent in another flow
     """
 
     number: int

@@ -164,8 +164,7 @@ class Run:
             self._send_at(at, WriteOff(reason="an operator gave up"), saga, order.flow)
         for at in order.elsewhere:
             other = next(flow for flow in FLOWS if flow != order.flow)
-            for event in (order.command(), CancelOrder(), WriteOff(reason="in another flow")):
-                self._send_at(at, event, saga, other)
+            self._send_at(at, order.command(), saga, other)
 
     # ---- clients
 

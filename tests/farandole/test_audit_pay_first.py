@@ -194,3 +194,20 @@ def test_what_the_gateway_did_and_nobody_knows_of_is_found(name: str, operation:
     done = {"operation": operation, "order": sagas[name], "amount": placed.amount, "currency": placed.currency}
     report = log.audit(gateway=KnownGateway(*honest(log), {**done, "outcome": "undone"}))
     assert "gateway-differs" in {finding.check for finding in report.findings}
+
+
+def test_a_key_that_is_used_in_two_flows_at_once_is_one_order() -> None:
+    """The request that was too late happened to nobody, whichever of the two is read first."""
+    log, sagas = told()
+    for name in ("completed", "declined"):
+        command = log.event(log.one(e.PlaceOrder, sagas[name]))
+        log.publish(command, sagas[name], flow="order/1")
+    assert log.audit().findings == []
+    log.in_order = lambda records: records[::-1]
+    assert log.audit().findings == []
+
+
+def test_a_command_to_an_order_in_another_flow_is_told() -> None:
+    log, sagas = told()
+    log.publish(CancelOrder(), sagas["completed"], flow="order/1")
+    assert [finding.check for finding in log.audit().findings] == ["two-flows"]

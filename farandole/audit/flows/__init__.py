@@ -95,10 +95,12 @@ class FlowAudit:
 
     flow:    the flow's name, without its version
     clients: event classes that clients publish; everything else has a cause
+    beginnings: those with which they begin a saga
     """
 
     flow: ClassVar[str]
     clients: ClassVar[frozenset[type[Any]]]
+    beginnings: ClassVar[frozenset[type[Any]]] = frozenset()
 
     def __init__(self, books: Books) -> None:
         self.books = books

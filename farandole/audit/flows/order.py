@@ -40,6 +40,7 @@ class Audit(FlowAudit):
     flow: ClassVar = "order"
     rules: ClassVar[Rules] = CHARGED_LAST
     clients: ClassVar = frozenset({events.PlaceOrder, events.CancelOrder, events.WriteOff})
+    beginnings: ClassVar = frozenset({events.PlaceOrder})
 
     def __init__(self, books: Books) -> None:
         super().__init__(books)
