@@ -69,7 +69,7 @@ class OrderPlan(msgspec.Struct, frozen=True):
     copies:   when the same command is sent again; cancels: when the customer asks for it to be stopped
     insists:  operations that the gateway refuses although it never should: an operator writes them off
     write_offs: when an operator gives up, whether that is called for or not
-    flow:     in which it is placed; elsewhere: when the same command is sent in another flow
+    flow:     in which it is placed; elsewhere: when the same is sent in another flow, too late
     """
 
     number: int
@@ -208,7 +208,7 @@ def _in_flows(plan: Plan, flows: Sequence[str]) -> Plan:
         flow = random.choice(flows)
         insists = tuple(IN_FLOW[flow].get(operation, operation) for operation in order.insists)
         twice = len(flows) > 1 and plan.budget > 0 and random.random() < 0.1
-        elsewhere = (max(0, order.at + random.randrange(-20, 200)),) if twice else ()
+        elsewhere = (order.at + random.randrange(1, 200),) if twice else ()
         placed.append(msgspec.structs.replace(order, flow=flow, insists=insists, elsewhere=elsewhere))
     failures = tuple(
         Failure(IN_FLOW[placed[each.order].flow].get(each.decision, each.decision), each.order)
