@@ -6,6 +6,7 @@ finds what one full of them hides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -15,6 +16,9 @@ from agents.order import order_id
 from events import OrderLine, PlaceOrder
 
 SERVICES: Final = ("order", "inventory", "payment", "shipping", "notification")
+
+FLOWS: Final = ("order/1", "order-pay-first/1")
+"""The flows whose orders can be planned."""
 
 FAULTS: Final = ("pause", "zombie", "crash", "unknown", "fail")
 """What may befall a worker at any point at which it touches Kafka."""
@@ -65,6 +69,7 @@ class OrderPlan(msgspec.Struct, frozen=True):
     copies:   when the same command is sent again; cancels: when the customer asks for it to be stopped
     insists:  operations that the gateway refuses although it never should: an operator writes them off
     write_offs: when an operator gives up, whether that is called for or not
+    flow:     in which it is placed; elsewhere: when the same is sent in another flow, too late
     """
 
     number: int
@@ -80,6 +85,8 @@ class OrderPlan(msgspec.Struct, frozen=True):
     cancels: tuple[int, ...] = ()
     insists: tuple[str, ...] = ()
     write_offs: tuple[int, ...] = ()
+    flow: str = FLOWS[0]
+    elsewhere: tuple[int, ...] = ()
 
     @property
     def saga(self) -> str:
@@ -170,9 +177,44 @@ class Plan(msgspec.Struct, frozen=True):
     budget: int = 0
 
 
-def make_plan(seed: int, orders: int | None = None) -> Plan:
+IN_FLOW: Final[dict[str, dict[str, str]]] = {
+    "order/1": {},
+    "order-pay-first/1": {
+        "capture": "refund",
+        "void": "refund",
+        "order.place": "order.place_charged_first",
+        "order.captured": "order.charged",
+        "payment.authorise": "payment.charge",
+        "payment.authorise_answered": "payment.charge_answered",
+        "payment.capture": "payment.earn",
+        "payment.void": "payment.refund",
+    },
+}
+"""What stands in each flow for what the gateway refuses, and for decisions that fail, in `order/1`."""
+
+
+def make_plan(seed: int, orders: int | None = None, flows: Sequence[str] = FLOWS) -> Plan:
     """The plan of a seed, with this many orders; None: 1 to 5, mostly few."""
-    return _Maker(seed).plan(orders)
+    return _in_flows(_Maker(seed).plan(orders), flows)
+
+
+def _in_flows(plan: Plan, flows: Sequence[str]) -> Plan:
+    """Each order in one of these flows, drawn apart from all else: whatever the flows, the rest of the plan is the
+    same.
+    """
+    random = Random(f"flows {plan.seed}")
+    placed = []
+    for order in plan.orders:
+        flow = random.choice(flows)
+        insists = tuple(IN_FLOW[flow].get(operation, operation) for operation in order.insists)
+        twice = len(flows) > 1 and plan.budget > 0 and random.random() < 0.1
+        elsewhere = (order.at + random.randrange(1, 200),) if twice else ()
+        placed.append(msgspec.structs.replace(order, flow=flow, insists=insists, elsewhere=elsewhere))
+    failures = tuple(
+        Failure(IN_FLOW[placed[each.order].flow].get(each.decision, each.decision), each.order)
+        for each in plan.failures
+    )
+    return msgspec.structs.replace(plan, orders=tuple(placed), failures=failures)
 
 
 class _Maker:

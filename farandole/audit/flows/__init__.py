@@ -95,10 +95,12 @@ class FlowAudit:
 
     flow:    the flow's name, without its version
     clients: event classes that clients publish; everything else has a cause
+    beginnings: those with which they begin a saga
     """
 
     flow: ClassVar[str]
     clients: ClassVar[frozenset[type[Any]]]
+    beginnings: ClassVar[frozenset[type[Any]]] = frozenset()
 
     def __init__(self, books: Books) -> None:
         self.books = books
@@ -108,6 +110,10 @@ class FlowAudit:
 
     def take(self, saga: Any, event: Any, record: LogRecord) -> None:
         """Fold one event of a saga. Records of different topics come in any order."""
+
+    def is_only_asked(self, saga: Any) -> bool:
+        """Whether nothing but clients' words is known of the saga: no service has acted on them yet."""
+        return False
 
     def judge(self, name: str, saga: Any, moment: Moment) -> None:
         """Say what is wrong with a saga, and add it to the figures."""

@@ -7,13 +7,13 @@ because no later record could excuse it (said twice, two endings, another amount
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import events
 from farandole.audit.books import Charge
 from farandole.audit.flows import Books, FlowAudit, Moment
 from farandole.audit.flows.order_charged_last import CHARGED_LAST
-from farandole.audit.flows.order_facts import ENDINGS, KINDS, Kind
+from farandole.audit.flows.order_facts import ASKED_OFTEN, ENDINGS, KINDS, Kind, any_of
 from farandole.audit.flows.order_rules import charge_of, judge
 from farandole.audit.flows.order_ruling import Rules
 from farandole.audit.flows.order_state import (
@@ -31,6 +31,8 @@ from farandole.audit.flows.order_state import (
 )
 from farandole.audit.records import LogRecord
 
+_ASKED_FOR: Final = any_of(*ASKED_OFTEN)
+
 
 class Audit(FlowAudit):
     """Also the base of the audits of other order flows, which name other rules."""
@@ -38,6 +40,7 @@ class Audit(FlowAudit):
     flow: ClassVar = "order"
     rules: ClassVar[Rules] = CHARGED_LAST
     clients: ClassVar = frozenset({events.PlaceOrder, events.CancelOrder, events.WriteOff})
+    beginnings: ClassVar = frozenset({events.PlaceOrder})
 
     def __init__(self, books: Books) -> None:
         super().__init__(books)
@@ -77,6 +80,9 @@ class Audit(FlowAudit):
         more = self._more.get(cls)
         if more is not None:
             more(saga, event, record)
+
+    def is_only_asked(self, saga: Order) -> bool:
+        return not saga.facts & ~_ASKED_FOR and not saga.lines
 
     def judge(self, name: str, saga: Order, moment: Moment) -> None:
         judge(name, saga, moment, self.rules)
