@@ -224,13 +224,14 @@ def make_plan(seed: int, orders: int | None = None, flows: Sequence[str] = FLOWS
 
 
 def _in_flows(plan: Plan, flows: Sequence[str]) -> Plan:
-    """Each order in one of these flows, drawn apart from all else: whatever the flows, the rest of the plan is the
-    same.
+    """Each order in one of these flows, the first as often as all others together, drawn apart from all else: whatever
+    the flows, the rest of the plan is the same.
     """
     random = Random(f"flows {plan.seed}")
+    drawn_from = [*flows, *[flows[0]] * (len(flows) - 2)]
     placed = []
     for order in plan.orders:
-        flow = random.choice(flows)
+        flow = random.choice(drawn_from)
         insists = tuple(IN_FLOW[flow].get(operation, operation) for operation in order.insists)
         twice = len(flows) > 1 and plan.budget > 0 and random.random() < 0.1
         elsewhere = (order.at + random.randrange(1, 200),) if twice else ()
