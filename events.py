@@ -28,11 +28,17 @@ NotificationOutcome = Literal["delivered", "gave_up"]
 
 MailPhase = Literal["sending", "delivered", "gave_up"]
 
-OrderPhase = Literal["placed", "refused", "completed", "cancelled"]
+OrchestrationPhase = Literal[
+    "reserving", "authorising", "dispatching", "confirmed", "stopping", "finishing", "voiding", "releasing", "closing", "telling", "ended",
+]
+
+ShippingAsker = Literal["customer", "clock"]
 
 Confirmation = Literal["pending", "undone", "nothing_to_undo", "written_off"]
 
 PaymentPhase = Literal["pending", "captured", "written_off"]
+
+OrderPhase = Literal["placed", "refused", "completed", "cancelled"]
 
 PaymentOpenStep = Literal["capture", "void"]
 
@@ -43,8 +49,6 @@ ChargePhase = Literal[
 PrepaymentPhase = Literal[
     "charging", "unwanted", "charged", "declined", "refunding", "clearing", "refunded", "earned", "refund_written_off",
 ]
-
-ShippingAsker = Literal["customer", "clock"]
 
 ShipmentPhase = Literal["booking", "cancelling", "dispatched", "failed", "cancelled"]
 
@@ -62,30 +66,6 @@ class FarandoleStretch(Row, frozen=True, gc=False):
     last: int
 
 
-class ReservedLine(Row, frozen=True, gc=False):
-    """A line of the reservation.
-
-    line: Line number.
-    sku: The sku.
-    phase: Where it stands.
-    """
-
-    line: int
-    sku: str
-    phase: LinePhase
-
-
-class OrderStep(Row, frozen=True, gc=False):
-    """A step that was done, and how it was taken back.
-
-    step: What was done: `hold` (stock was held) or `authorise` (the card was authorised).
-    undone_by: Full name of the event that took it back, such as `payment.voided`.
-    """
-
-    step: str
-    undone_by: str
-
-
 class OrderLine(Row, frozen=True, gc=False):
     """A line of an order.
 
@@ -99,6 +79,49 @@ class OrderLine(Row, frozen=True, gc=False):
     sku: str
     quantity: int
     price: int
+
+
+class ReservedLine(Row, frozen=True, gc=False):
+    """A line of the reservation.
+
+    line: Line number.
+    sku: The sku.
+    phase: Where it stands.
+    """
+
+    line: int
+    sku: str
+    phase: LinePhase
+
+
+class OrchestrationStep(Row, frozen=True, gc=False):
+    """What the orchestrator asked for, and what came of it.
+
+    command: What it asked for, such as `reserve-stock`.
+    because: Full name of the event that made it ask.
+    sent: Record time of that event, milliseconds since 1970.
+    answer: Full name of the event that answered; empty as long as there is none.
+    said: What that event says, in a word or for people.
+    answered: Its record time, milliseconds since 1970.
+    """
+
+    command: str
+    because: str
+    sent: int
+    answer: str = ''
+    said: str = ''
+    answered: int = 0
+
+
+class OrderStep(Row, frozen=True, gc=False):
+    """A step that was done, and how it was taken back.
+
+    step: What was done: `hold` (stock was held) or `authorise` (the card was authorised).
+    undone_by: Full name of the event that took it back, such as `payment.voided`.
+    """
+
+    step: str
+    undone_by: str
 
 
 class LedgerEntry(Row, frozen=True, gc=False):
@@ -268,6 +291,44 @@ class FarandoleTimer(Row, frozen=True, gc=False):
     due: int
     key: str
     event: bytes
+
+
+class CommitStock(Event, frozen=True, gc=False):
+    """The order has left: what is held for it is sold. Answered by inventory.committed.
+
+    """
+
+    saga: str = ""
+
+
+class ReleaseStock(Event, frozen=True, gc=False):
+    """Release what is held for the order, or see to it that nothing will be. Answered by inventory.released, once.
+
+    """
+
+    saga: str = ""
+
+
+class ReserveStock(Event, frozen=True, gc=False):
+    """Hold every line of an order. Answered by inventory.reserved, or by inventory.rejected and inventory.released.
+
+    lines: What is ordered.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    ship_to: Postal address, as the carrier gets it.
+    card_token: The payment gateway's token for the customer's card.
+    reserve_for: Seconds for which the stock stays reserved.
+    """
+
+    lines: tuple[OrderLine, ...]
+    amount: int
+    currency: str
+    ship_to: str
+    card_token: str
+    reserve_for: int
+    saga: str = ""
+
+    __sensitive__ = frozenset({"card_token"})
 
 
 class InventoryCommitted(Event, frozen=True, gc=False):
@@ -444,6 +505,18 @@ class MailAnswered(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class Notify(Event, frozen=True, gc=False):
+    """Tell the customer how the order ended. Answered by notification.sent.
+
+    email: Where the customer gets mail; empty if the order names no usable address.
+    template: Which mail.
+    """
+
+    email: str
+    template: NotificationTemplate
+    saga: str = ""
+
+
 class NotificationSent(Event, frozen=True, gc=False):
     """A mail to the customer was accepted by the mail server, or given up.
 
@@ -467,6 +540,53 @@ class Mail(Row, frozen=True, gc=False):
 
     template: NotificationTemplate
     phase: MailPhase
+
+
+class OrchestratorConfirmed(Event, frozen=True, gc=False):
+    """The stock is reserved and the payment authorised: the order may be shipped.
+
+    ship_to: Postal address, as the carrier gets it.
+    """
+
+    ship_to: str
+    saga: str = ""
+
+
+class Orchestration(Row, frozen=True, gc=False):
+    """How far an order has come, and what was asked and answered on the way.
+
+    phase: What it waits for.
+    answer_within: Seconds that an answer may take before the point of no return.
+    stops: Who asked to stop it, in the order in which they were heard.
+    cause: Full name of the first event that stopped it.
+    reason: What that event said, or why shipping is asked to stop.
+    released: inventory.released.
+    voided: payment.voided, or payment.written_off in its place.
+    paid: payment.captured, or payment.written_off in its place.
+    committed: inventory.committed was heard.
+    steps: What was asked and answered, in the order in which it was asked.
+    """
+
+    phase: OrchestrationPhase
+    answer_within: int = 0
+    stops: tuple[ShippingAsker, ...] = ()
+    cause: str = ''
+    reason: str = ''
+    released: Confirmation = 'pending'
+    voided: Confirmation = 'pending'
+    paid: PaymentPhase = 'pending'
+    committed: bool = False
+    steps: tuple[OrchestrationStep, ...] = ()
+
+
+class AnswerOverdue(Event, frozen=True, gc=False):
+    """A command was not answered in time, which does not mean that it was not done.
+
+    step: The command that waits for its answer, such as `reserve-stock`.
+    """
+
+    step: str
+    saga: str = ""
 
 
 class OrderCancelRequested(Event, frozen=True, gc=False):
@@ -495,11 +615,37 @@ class OrderCancelled(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class AbandonOrder(Event, frozen=True, gc=False):
+    """Everything that was done is taken back: the order is cancelled. From an orchestrator.
+
+    cause: Full name of the first event that stopped it, such as `inventory.rejected`.
+    reason: What that event said, for people.
+    released: How the release of the stock ended.
+    voided: How the void of the authorisation ended; pending if there was none to ask for.
+    """
+
+    cause: str
+    reason: str
+    released: Confirmation
+    voided: Confirmation
+    saga: str = ""
+
+
 class CancelOrder(Event, frozen=True, gc=False):
     """The customer wants the order stopped. Shipping decides whether it still can be.
 
     """
 
+    saga: str = ""
+
+
+class CompleteOrder(Event, frozen=True, gc=False):
+    """Everything is done: the order is completed. From an orchestrator.
+
+    written_off: An operator has given up the capture.
+    """
+
+    written_off: bool
     saga: str = ""
 
 
@@ -745,6 +891,41 @@ class PaymentCharged(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class AuthorisePayment(Event, frozen=True, gc=False):
+    """Authorise the order's amount. Answered by payment.authorised, payment.declined or payment.failed.
+
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    card_token: The payment gateway's token for the customer's card.
+    ship_to: Postal address, as the carrier gets it.
+    """
+
+    amount: int
+    currency: str
+    card_token: str
+    ship_to: str
+    saga: str = ""
+
+    __sensitive__ = frozenset({"card_token"})
+
+
+class CapturePayment(Event, frozen=True, gc=False):
+    """The order has left: charge the card. Answered by payment.captured, or payment.written_off in its place.
+
+    """
+
+    saga: str = ""
+
+
+class VoidPayment(Event, frozen=True, gc=False):
+    """Void what is authorised for the order, or see to it that nothing will be. Answered by payment.voided, once,
+    or payment.written_off in its place.
+
+    """
+
+    saga: str = ""
+
+
 class WriteOff(Event, frozen=True, gc=False):
     """An operator gives up a capture or a void that the gateway does not confirm.
 
@@ -948,6 +1129,27 @@ class ShippingCancelled(Event, frozen=True, gc=False):
     """
 
     asked_by: ShippingAsker
+    saga: str = ""
+
+
+class CancelShipment(Event, frozen=True, gc=False):
+    """Stop the order if it still can be, which shipping alone decides. Answered by shipping.cancelled,
+    shipping.failed or shipping.cancel_refused.
+
+    asked_by: Who wants it stopped.
+    """
+
+    asked_by: ShippingAsker
+    saga: str = ""
+
+
+class DispatchShipment(Event, frozen=True, gc=False):
+    """Book the carrier. Answered by shipping.dispatched, shipping.failed or shipping.cancelled.
+
+    ship_to: Postal address, as the carrier gets it.
+    """
+
+    ship_to: str
     saga: str = ""
 
 

@@ -1,7 +1,8 @@
 """The order service: accepts orders, and says how each of them ended.
 
 Invariant: an accepted order ends exactly once. It is completed when it is paid and committed. It is cancelled when
-everything that its first cause owes has been confirmed; causes that come later are noted and change nothing.
+everything that its first cause owes has been confirmed; causes that come later are noted and change nothing. Where an
+orchestrator takes the order through its steps, it is the orchestrator who knows that; the same two events say so.
 
 Confirmations may be heard before their cause, because they lie in other topics: they are remembered.
 """
@@ -15,7 +16,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from events import (
+    AbandonOrder,
     CancelOrder,
+    CompleteOrder,
     InventoryCommitted,
     InventoryRejected,
     InventoryReleased,
@@ -241,6 +244,10 @@ def committed(event: InventoryCommitted) -> OrderCompleted | None:
     return _progress(event.saga, committed=True)
 
 
+def complete(command: CompleteOrder) -> OrderCompleted | None:
+    return _progress(command.saga, paid="written_off" if command.written_off else "captured", committed=True)
+
+
 def _progress(saga: str, **heard: Any) -> OrderCompleted | None:
     order = orders[saga]
     assert not order.causes, "behind the point of no return nothing stops an order"
@@ -302,9 +309,24 @@ def refund_written_off(event: PaymentRefundWrittenOff) -> OrderCancelled | None:
 
 def written_off(event: PaymentWrittenOff) -> OrderCompleted | OrderCancelled | None:
     """What an operator has given up counts as confirmed."""
-    if event.what == "capture":
-        return _progress(event.saga, paid="written_off")
-    return _confirmed(event.saga, voided="written_off")
+    if event.what == "void":
+        return _confirmed(event.saga, voided="written_off")
+    return capture_written_off(event)
+
+
+def capture_written_off(event: PaymentWrittenOff) -> OrderCompleted | None:
+    """Voids are somebody else's here."""
+    return _progress(event.saga, paid="written_off") if event.what == "capture" else None
+
+
+def abandon(command: AbandonOrder) -> OrderCancelled | None:
+    """The orchestrator has taken back whatever there was to take back."""
+    order = orders[command.saga]
+    assert order.phase != "completed", f"{command.cause} after the order was completed"
+    if order.phase != "placed":
+        return None
+    taken_back = replace(order, released=command.released, voided=command.voided)
+    return _cancelled(command.saga, replace(taken_back, causes=(command.cause,), reason=command.reason))
 
 
 def _stopped(saga: str, cause: str, reason: str) -> OrderCancelled | None:
@@ -326,6 +348,10 @@ def _cancel_if_undone(saga: str, order: Order) -> OrderCancelled | None:
     if order.phase != "placed" or not order.causes or _owes(order):
         orders[saga] = order
         return None
+    return _cancelled(saga, order)
+
+
+def _cancelled(saga: str, order: Order) -> OrderCancelled:
     orders[saga] = replace(order, phase="cancelled")
     return OrderCancelled(
         customer=order.customer,

@@ -23,7 +23,9 @@ from msgspec.structs import replace
 
 from events import (
     AuthoriseAnswered,
+    AuthorisePayment,
     CaptureAnswered,
+    CapturePayment,
     Charge,
     ChargeAnswered,
     InventoryRejected,
@@ -49,6 +51,7 @@ from events import (
     ShippingDispatched,
     ShippingFailed,
     VoidAnswered,
+    VoidPayment,
     WriteOff,
 )
 from farandole import App, Call, Withdraw
@@ -103,7 +106,7 @@ up."""
 # ---- authorise
 
 
-def authorise(order: InventoryReserved) -> Call[AuthoriseAnswered] | None:
+def authorise(order: InventoryReserved | AuthorisePayment) -> Call[AuthoriseAnswered] | None:
     """Authorise the order's amount. An order that was stopped before it was heard of is not."""
     if order.saga in charges:
         return None
@@ -160,7 +163,7 @@ def _unwanted(charge: Charge, answer: AuthoriseAnswered) -> Authorised | Payment
 # ---- take it back
 
 
-def void(cause: ShippingFailed | ShippingCancelled) -> Call[VoidAnswered] | PaymentVoided | None:
+def void(cause: ShippingFailed | ShippingCancelled | VoidPayment) -> Call[VoidAnswered] | PaymentVoided | None:
     """The order was stopped: void what is authorised, or see to it that nothing will be."""
     charge = charges.get(cause.saga)
     if charge is None or charge.phase == "declined":
@@ -191,7 +194,7 @@ def void_answered(answer: VoidAnswered) -> tuple[PaymentVoided | Posted, ...] | 
 # ---- charge
 
 
-def capture(event: ShippingDispatched) -> Call[CaptureAnswered] | None:
+def capture(event: ShippingDispatched | CapturePayment) -> Call[CaptureAnswered] | None:
     """The order has left: charge the card."""
     charge = charges[event.saga]
     if charge.phase in ("capturing", "captured", "capture_written_off"):
@@ -368,7 +371,7 @@ def write_off_refund(command: WriteOff) -> tuple[PaymentRefundWrittenOff | Poste
 # ---- the gateway's keys, the ledger
 
 
-def _payment_of(order: InventoryReserved | OrderPlaced) -> dict[str, str | int]:
+def _payment_of(order: InventoryReserved | AuthorisePayment | OrderPlaced) -> dict[str, str | int]:
     return {
         "amount": order.amount,
         "currency": order.currency,

@@ -26,7 +26,7 @@ def command(
     jobs: Annotated[int, typer.Option(help="Processes that share the work.", min=1, max=256)] = 1,
     flow: Annotated[
         list[str] | None,
-        typer.Option(help="Of which flows orders are: order, order-pay-first. All, mixed."),
+        typer.Option(help="Of which flows orders are, such as order,order-hybrid. All, mixed."),
     ] = None,
     orders: Annotated[int | None, typer.Option(help="Orders per run; 1 to 5 otherwise.", min=1, max=20)] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a seed that fails.")] = False,

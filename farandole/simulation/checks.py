@@ -99,7 +99,8 @@ def _engine_checks(run: Run, log: Committed) -> Iterator[Violation]:
     acted: set[tuple[bytes, bytes]] = set()
     yield from _order(run, log, acted)
     asked: set[str] = set()
-    for service in run.workshop.services.values():
+    for name in run.plan.workers:
+        service = run.workshop.services[name]
         workers = [worker for worker in run.workers if worker.service is service]
         for partition in range(run.plan.partitions):
             yield from _Partition(run, log, service, workers[0], partition).check(acted)
@@ -126,7 +127,7 @@ def _tables(run: Run, log: Committed) -> Iterator[Violation]:
                         f"{worker.name} has another row {differing.decode()} in {table}/{partition} than its changelog"
                     )
                     yield Violation("tables-differ", what)
-    for service in run.workshop.services:
+    for service in run.plan.workers:
         for partition in range(run.plan.partitions):
             if owners[service, partition] != 1:
                 yield Violation("not-owned", f"{owners[service, partition]} workers own {service}/{partition}")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from events import (
+    AnswerOverdue,
     InventoryCommitted,
-    InventoryExpiryRequested,
     InventoryLineCommitted,
     InventoryLineHeld,
     InventoryLineReleased,
@@ -17,7 +17,6 @@ from events import (
     InventoryReserved,
     NotificationSent,
     OrderCancelled,
-    OrderCancelRequested,
     OrderCompleted,
     OrderPlaced,
     OrderRefused,
@@ -34,6 +33,7 @@ from events import (
     StockReleaseRequested,
 )
 from farandole import Event
+from tests.flows.asking import check_trail, owed, refusal, who_asked_for_a_stop, who_wants_a_stop
 from tests.flows.paying import paying
 from tests.flows.world import World, saga_of, topic_of
 
@@ -70,12 +70,13 @@ def check_order(world: World, saga: str) -> None:
     elif isinstance(end, OrderCancelled):
         check_cancelled(world, saga, end)
     else:
-        assert {type(event) for event in world.events(saga)} == {OrderRefused, NotificationSent}
+        assert {type(event) for event in world.events(saga)} == refusal(world, saga)
     assert world.row("order", "orders", saga).phase == full_name(end).removeprefix("order.")
     check_answers(world, saga)
     check_stops(world, saga)
     check_ledger(world, saga, end)
     check_mail(world, saga, end)
+    check_trail(world, saga, isinstance(end, OrderRefused))
 
 
 def check_completed(world: World, saga: str, end: OrderCompleted) -> None:
@@ -90,7 +91,6 @@ def check_cancelled(world: World, saga: str, end: OrderCancelled) -> None:
     assert not world.events(saga, *BEHIND), "cancelled behind the point of no return"
     booking = f"{saga}/book"
     assert booking not in world.outside.booked - world.outside.unbooked, "cancelled, and on its way"
-    assert end.cause in {full_name(event) for event in world.events(saga, *CAUSES)}
     check_owed(world, saga, end)
     check_steps(world, saga, end)
 
@@ -99,10 +99,11 @@ def check_owed(world: World, saga: str, end: OrderCancelled) -> None:
     """Whatever the cause owes was published before the order was said to be cancelled."""
     before = [full_name(event) for event in world.events(saga)]
     before = before[: before.index("order.cancelled")]
-    assert end.cause in before
-    terms = paying(world, saga)
-    for owed in terms.owed[end.cause]:
-        assert sum(before.count(name) for name in terms.confirmations[owed]) == 1, owed
+    overdue = [event for event in world.fired if saga_of(event) == saga and isinstance(event, AnswerOverdue)]
+    assert end.cause in {full_name(event) for event in (*world.events(saga, *CAUSES), *overdue)}
+    confirmations = paying(world, saga).confirmations
+    for each in owed(world, saga, end.cause):
+        assert sum(before.count(name) for name in confirmations[each]) == 1, each
 
 
 def check_steps(world: World, saga: str, end: OrderCancelled) -> None:
@@ -135,12 +136,9 @@ def check_stops(world: World, saga: str) -> None:
     """Whoever asked for a stop gets it, or learns that it is too late."""
     refused = {event.asked_by for event in world.events(saga, ShippingCancelRefused)}
     stopped = bool(world.events(saga, ShippingCancelled, ShippingFailed))
-    asked = {
-        asker
-        for kind, asker in [(OrderCancelRequested, "customer"), (InventoryExpiryRequested, "clock")]
-        if world.events(saga, kind)
-    }
+    asked = who_asked_for_a_stop(world, saga)
     assert refused <= asked
+    assert not world.events(saga, OrderCompleted) or who_wants_a_stop(world, saga) <= refused, "too late, and not told"
     assert all((asker in refused) != stopped for asker in asked), f"{asked} asked, {refused} were refused, {stopped=}"
 
 

@@ -17,7 +17,7 @@ RUNS = 4_000
 CAREFUL_RUNS = 250
 
 
-ALL = ("order/1", "order-pay-first/1")
+ALL = ("order/1", "order-pay-first/1", "order-orchestrated/1", "order-hybrid/1")
 
 
 def play(seed: int, careful: bool = False, flows: Sequence[str] = ALL[:1]) -> None:
@@ -41,7 +41,7 @@ def test_whatever_the_order_of_things_every_order_ends_once_and_nothing_is_lost_
     play_all(range(first, first + RUNS // 8))
 
 
-@pytest.mark.parametrize("flows", [ALL[1:], ALL], ids=["pay-first", "mixed"])
+@pytest.mark.parametrize("flows", [*((flow,) for flow in ALL[1:]), ALL], ids=[*ALL[1:], "mixed"])
 @pytest.mark.parametrize("first", range(0, RUNS, RUNS // 4))
 def test_so_it_is_in_other_flows_and_where_orders_of_several_compete(first: int, flows: Sequence[str]) -> None:
     play_all(range(first, first + RUNS // 8), flows=flows)

@@ -100,6 +100,7 @@ class World:
     published: every event that a service published, with its service, in order; commands and answers are not in it
     gates:     names of messages (`OrderPlaced@inventory`) and calls (`book@shipping`) that `run` leaves where they are
     flow_of:   saga → the flow in which it began
+    fired:     timers that did
     deadlines: names of calls whose deadline passes as soon as `run` gets to them
     careful:   call each decision twice, insist on the same effects and the same tables, and that all fits its schema
     """
@@ -118,6 +119,7 @@ class World:
     deadlines: set[str] = field(default_factory=set)
     asked: set[tuple[str, str]] = field(default_factory=set)
     flow_of: dict[str, str] = field(default_factory=dict)
+    fired: list[Event] = field(default_factory=list)
     number: int = 0
 
     # ---- publishing
@@ -218,6 +220,7 @@ class World:
 
     def fire(self, timer: tuple[str, str, str]) -> None:
         flow, event = self.timers.pop(timer)
+        self.fired.append(replace(event, saga=timer[1]))
         self.send(event, timer[1], flow)
 
     # ---- everything, oldest first

@@ -49,10 +49,12 @@ class Audit(FlowAudit):
             events.OrderPlaced: self._placed,
             events.OrderCompleted: self._completed,
             events.OrderCancelled: self._cancelled,
+            events.ReserveStock: self._priced_lines,
             events.InventoryReserved: self._priced,
+            events.AuthorisePayment: self._priced,
             events.PaymentCaptured: self._priced,
             events.PaymentWrittenOff: self._priced,
-            events.PaymentCharged: self._charged,
+            events.PaymentCharged: self._priced_lines,
             events.PaymentRefundWrittenOff: self._priced,
             events.Posted: self._posted,
             events.StockHoldRequested: self._hold_requested,
@@ -130,11 +132,11 @@ class Audit(FlowAudit):
         for each in event.lines:
             self._named(order, each.line, each.sku, each.quantity, "order.placed", event.saga, record)
 
-    def _charged(self, order: Order, event: events.PaymentCharged, record: LogRecord) -> None:
+    def _priced_lines(self, order: Order, event: Any, record: LogRecord) -> None:
         """It carries the lines on, which have to be those that were ordered."""
         self._priced(order, event, record)
         for each in event.lines:
-            self._named(order, each.line, each.sku, each.quantity, "payment.charged", event.saga, record)
+            self._named(order, each.line, each.sku, each.quantity, KINDS[type(event)].name, event.saga, record)
 
     def _completed(self, order: Order, event: events.OrderCompleted, record: LogRecord) -> None:
         self._priced(order, event, record)

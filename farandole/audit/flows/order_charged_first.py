@@ -7,7 +7,7 @@ from typing import Final
 
 from farandole.audit.books import Charge
 from farandole.audit.flows import order_ruling as shared
-from farandole.audit.flows.order_facts import ENDINGS, any_of
+from farandole.audit.flows.order_facts import COMMANDED, ENDINGS, any_of
 from farandole.audit.flows.order_ruling import Rules, exclusive, owes, rests
 from farandole.audit.flows.order_state import ASKED, Order
 
@@ -56,7 +56,7 @@ OWES: Final = (
     owes(STOPPED_LATER, ("inventory.released",)),
 )
 
-FOREIGN: Final = any_of(
+FOREIGN: Final = COMMANDED | any_of(
     "payment.authorised",
     "payment.captured",
     "payment.voided",

@@ -7,7 +7,7 @@ from typing import Final
 
 from farandole.audit.books import Charge
 from farandole.audit.flows import order_ruling as shared
-from farandole.audit.flows.order_facts import CAUSES, ENDINGS, any_of
+from farandole.audit.flows.order_facts import CAUSES, COMMANDED, ENDINGS, any_of
 from farandole.audit.flows.order_ruling import Rules, exclusive, owes, rests
 from farandole.audit.flows.order_state import Order
 
@@ -60,7 +60,7 @@ OWES: Final = (
     owes(CAUSES, ("inventory.released",)),
 )
 
-FOREIGN: Final = any_of(
+FOREIGN: Final = COMMANDED | any_of(
     "payment.charged",
     "payment.refunded",
     "payment.refund_written_off",

@@ -6,6 +6,7 @@ A fact is an event's full name, with the value of one field behind a colon where
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -58,13 +59,35 @@ _TYPES: Final[dict[str, tuple[type[Any], str, tuple[str, ...]]]] = {
     "shipping.calls.cancel_answered": (events.CancelAnswered, "outcome", ("accepted", "refused", "unknown")),
     "notification.sent": (events.NotificationSent, "template", ("completed", "cancelled", "refused")),
     "notification.calls.mail_answered": (events.MailAnswered, "", ()),
+    "order.commands.complete_order": (events.CompleteOrder, "", ()),
+    "order.commands.abandon_order": (events.AbandonOrder, "", ()),
+    "inventory.commands.reserve_stock": (events.ReserveStock, "", ()),
+    "inventory.commands.commit_stock": (events.CommitStock, "", ()),
+    "inventory.commands.release_stock": (events.ReleaseStock, "", ()),
+    "payment.commands.authorise_payment": (events.AuthorisePayment, "", ()),
+    "payment.commands.capture_payment": (events.CapturePayment, "", ()),
+    "payment.commands.void_payment": (events.VoidPayment, "", ()),
+    "shipping.commands.dispatch_shipment": (events.DispatchShipment, "", ()),
+    "shipping.commands.cancel_shipment": (events.CancelShipment, "asked_by", ("customer", "clock")),
+    "notification.commands.notify": (events.Notify, "template", ("completed", "cancelled", "refused")),
+    "orchestrator.confirmed": (events.OrchestratorConfirmed, "", ()),
+    "orchestrator.timers.answer_overdue": (
+        events.AnswerOverdue,
+        "step",
+        ("reserve-stock", "authorise-payment", "dispatch-shipment"),
+    ),
 }
 
 ASKED_OFTEN: Final = ("order.commands.place_order", "order.commands.cancel_order", "payment.commands.write_off")
 """What clients may say as often as they like; everything else is said once."""
 
-EACH_ONCE: Final = ("shipping.cancel_refused", "payment.ledger.posted")
-"""Said once for each value: once per asker, once per memo."""
+EACH_ONCE: Final = (
+    "shipping.cancel_refused",
+    "shipping.commands.cancel_shipment",
+    "payment.ledger.posted",
+    "orchestrator.timers.answer_overdue",
+)
+"""Said once for each value: once per asker, once per memo, once per step."""
 
 ENDINGS: Final = ("order.completed", "order.cancelled")
 
@@ -77,6 +100,7 @@ Facts = int
 """A set of facts, as bits: an order's whole history is one number, and a rule is a handful of `&`."""
 
 
+@functools.cache
 def any_of(*names: str) -> Facts:
     """The facts with these names, those of all values if none is named."""
     found = [bit for name in names for fact, bit in _BITS.items() if fact == name or fact.startswith(f"{name}:")]
@@ -121,3 +145,20 @@ CAUSES: Final = (
     "shipping.cancelled",
 )
 """What stops an order."""
+
+COMMANDED: Final = any_of(
+    "order.commands.complete_order",
+    "order.commands.abandon_order",
+    "inventory.commands.reserve_stock",
+    "inventory.commands.commit_stock",
+    "inventory.commands.release_stock",
+    "payment.commands.authorise_payment",
+    "payment.commands.capture_payment",
+    "payment.commands.void_payment",
+    "shipping.commands.dispatch_shipment",
+    "shipping.commands.cancel_shipment",
+    "notification.commands.notify",
+    "orchestrator.confirmed",
+    "orchestrator.timers.answer_overdue",
+)
+"""What happens in an order's flow only if it has an orchestrator."""

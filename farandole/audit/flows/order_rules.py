@@ -11,7 +11,7 @@ from typing import Final
 
 from farandole.audit.books import CHART, Charge
 from farandole.audit.flows import OPEN_IDS, Moment
-from farandole.audit.flows.order_facts import CAUSES, ENDINGS, Facts, any_of, names_of
+from farandole.audit.flows.order_facts import ENDINGS, Facts, any_of, names_of
 from farandole.audit.flows.order_ruling import Rules
 from farandole.audit.flows.order_state import (
     ASKED,
@@ -30,7 +30,6 @@ from farandole.audit.flows.order_state import (
 _PLACED, _REFUSED = any_of("order.placed"), any_of("order.refused")
 _COMPLETED, _CANCELLED, _ENDED = any_of("order.completed"), any_of("order.cancelled"), any_of(*ENDINGS)
 _ASKED_FOR = any_of("order.commands.place_order")
-_CAUSE: Final = {cause: any_of(cause) for cause in CAUSES}
 _RELEASED_UNDONE = any_of("inventory.released:undone")
 _RELEASED_NOTHING = any_of("inventory.released:nothing_to_undo")
 _WRITTEN_OFF_CAPTURE = any_of("payment.written_off:capture")
@@ -204,8 +203,7 @@ def _rollback(name: str, order: Order, moment: Moment, rules: Rules) -> None:
         return
     for standing in _still_standing(order, rules):
         moment.findings.add("not-taken-back", standing, saga=name, momentary=True)
-    facts = _CAUSE.get(order.cause)
-    if facts is None or not order.has(facts):
+    if order.cause not in rules.causes or not order.has(any_of(order.cause)):
         what = f"order.cancelled names {order.cause or 'no event'} as its cause, which never happened"
         moment.findings.add("unfounded", what, saga=name, momentary=True)
     steps = rules.paying.steps(order)

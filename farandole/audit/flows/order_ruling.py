@@ -6,7 +6,7 @@ A flow's rules are one `Rules`; those that hold in every order flow, whoever tak
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from farandole.audit.books import Charge
 from farandole.audit.flows.order_facts import CAUSES, ENDINGS, Facts, any_of
@@ -68,13 +68,27 @@ class Paying(Protocol):
 
 
 class Rules(NamedTuple):
-    """foreign: what cannot happen in this flow at all"""
+    """foreign: what cannot happen in this flow at all; causes: what stops an order, as order.cancelled names it"""
 
     exclusive: tuple[Exclusive, ...]
     rests_on: tuple[RestsOn, ...]
     owes: tuple[Owes, ...]
     foreign: Facts
     paying: Paying
+    causes: tuple[str, ...] = CAUSES
+
+
+RuleT = TypeVar("RuleT", RestsOn, Owes)
+
+
+def instead(rules: tuple[RuleT, ...], *others: RuleT) -> tuple[RuleT, ...]:
+    """`rules`, but what others say about the same facts is said in its place."""
+    said: set[Facts] = {_about(rule) for rule in others}
+    return tuple(rule for rule in rules if _about(rule) not in said) + others
+
+
+def _about(rule: RestsOn | Owes) -> Facts:
+    return rule.fact if isinstance(rule, RestsOn) else rule.because
 
 
 EXCLUSIVE: Final = (
