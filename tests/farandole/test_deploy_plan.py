@@ -74,8 +74,8 @@ def publish_something_else(root: Path) -> None:
     edit(
         root,
         "agents/payment.py",
-        "def authorise(order: InventoryReserved | AuthorisePayment) -> Call[AuthoriseAnswered] | None:",
-        "def authorise(order: InventoryReserved | AuthorisePayment) -> Call[AuthoriseAnswered] | PaymentDeclined | None:",
+        "| AuthorisePayment) -> Call[AuthoriseAnswered] | None:",
+        "| AuthorisePayment) -> Call[AuthoriseAnswered] | PaymentDeclined | None:",
     )
 
 
