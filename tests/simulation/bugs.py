@@ -450,7 +450,7 @@ BUGS: Final = (
     Bug("tables not rolled back", tables_not_rolled_back, 100),
     Bug("parked saga overtaken", parked_saga_overtaken, 100),
     Bug("dead letter lost", dead_letter_lost, 100),
-    Bug("repeated operation counts", repeated_operation_counts, 300),
+    Bug("repeated operation counts", repeated_operation_counts, 600),
     Bug("letter out of turn", letter_out_of_turn, 100),
     Bug("timer over a backlog", timer_over_a_backlog, 300),
     Bug("unknown outcome taken for a failure", unknown_taken_for_failure, 300),
