@@ -43,7 +43,7 @@ PLACED = OrderPlaced(
     reserve_for=60,
     saga="o-1",
 )
-STOPS: list[payment.Stop] = [
+STOPS: list[InventoryRejected | ShippingFailed | ShippingCancelled] = [
     InventoryRejected(reason="no", saga="o-1"),
     ShippingFailed(reason="no", saga="o-1"),
     ShippingCancelled(asked_by="clock", saga="o-1"),
