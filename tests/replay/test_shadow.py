@@ -91,7 +91,7 @@ def calm(order: OrderPlan) -> OrderPlan:
 
 def many(seed: int, enough: bool) -> Plan:
     """Forty orders. With stock for all, of which some are declined, cancelled, or nowhere to go to; else calm ones."""
-    plan = make_plan(seed, 40)
+    plan = make_plan(seed, 40, ("order/1",))  # the rules below are rules of its decisions
     if not enough:
         plan = replace(plan, orders=tuple(map(calm, plan.orders)))
     deliveries = tuple(replace(each, at=0, quantity=10_000 if enough else each.quantity) for each in plan.deliveries)
