@@ -631,14 +631,6 @@ class AbandonOrder(Event, frozen=True, gc=False):
     saga: str = ""
 
 
-class CancelOrder(Event, frozen=True, gc=False):
-    """The customer wants the order stopped. Shipping decides whether it still can be.
-
-    """
-
-    saga: str = ""
-
-
 class CompleteOrder(Event, frozen=True, gc=False):
     """Everything is done: the order is completed. From an orchestrator.
 
@@ -646,6 +638,14 @@ class CompleteOrder(Event, frozen=True, gc=False):
     """
 
     written_off: bool
+    saga: str = ""
+
+
+class CancelOrder(Event, frozen=True, gc=False):
+    """The customer wants the order stopped. Shipping decides whether it still can be.
+
+    """
+
     saga: str = ""
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from agents import notification
-from events import OrderCompleted
+from agents import order as orders
+from events import OrderCancelled, OrderCompleted
 from farandole import generate, topiccheck
 from farandole.flow import Flow, load_flows
 from farandole.schemas import Schemas
 from farandole.topics import Topics
-from tests.flows.world import ROOT
+from tests.flows.world import ROOT, topic_of
 
 
 def test_topics_yaml_is_what_the_code_hears_and_publishes() -> None:
@@ -21,7 +22,7 @@ def test_topics_yaml_is_what_the_code_hears_and_publishes() -> None:
 
 
 def test_an_event_that_happens_only_in_another_flow_is_waited_for_in_vain() -> None:
-    flows = {"order/1": load_flows()["order/1"]}
+    flows = load_flows()
     other = Flow("points", 1)
     other.on(OrderCompleted, notification.tell_completed)
     [problem] = topiccheck.check_flows({**flows, other.key: other})
@@ -77,3 +78,17 @@ def test_every_step_that_can_be_taken_back_names_its_compensation(flow: str) -> 
     assert pairs == UNDONE_BY | by_command
     bound = {decision.name for decision in order.bindings.values()}
     assert set(pairs.values()) <= bound
+
+
+def test_what_ends_an_order_never_waits_for_orders_to_end() -> None:
+    """The topic with which clients begin orders is paused while too many are open."""
+    intake = orders.app.intake
+    ending = {OrderCompleted, OrderCancelled}
+    waiting = {
+        (flow.key, event.__name__)
+        for flow in load_flows().values()
+        for (service, event), decision in flow.bindings.items()
+        if service == "order" and topic_of()[event.__name__] == intake and decision.publishes & ending
+    }
+    assert intake == "order.commands"
+    assert waiting == set()

@@ -212,6 +212,7 @@ BASES: dict[tuple[str, str], tuple[Event, str]] = {
     ),
     ("orchestrator.timers", "orchestrator"): (events.AnswerOverdue(step="reserve-stock"), ORCHESTRATED),
     ("orchestrator", "shipping"): (events.OrchestratorConfirmed(ship_to="x"), "order-hybrid/1"),
+    ("order.closing.commands", "order"): (events.CompleteOrder(written_off=False), ORCHESTRATED),
     ("inventory.commands", "inventory"): (events.CommitStock(), ORCHESTRATED),
     ("shipping.commands", "shipping"): (events.DispatchShipment(ship_to="x"), ORCHESTRATED),
     ("notification.commands", "notification"): (

@@ -59,8 +59,8 @@ _TYPES: Final[dict[str, tuple[type[Any], str, tuple[str, ...]]]] = {
     "shipping.calls.cancel_answered": (events.CancelAnswered, "outcome", ("accepted", "refused", "unknown")),
     "notification.sent": (events.NotificationSent, "template", ("completed", "cancelled", "refused")),
     "notification.calls.mail_answered": (events.MailAnswered, "", ()),
-    "order.commands.complete_order": (events.CompleteOrder, "", ()),
-    "order.commands.abandon_order": (events.AbandonOrder, "", ()),
+    "order.closing.commands.complete_order": (events.CompleteOrder, "", ()),
+    "order.closing.commands.abandon_order": (events.AbandonOrder, "", ()),
     "inventory.commands.reserve_stock": (events.ReserveStock, "", ()),
     "inventory.commands.commit_stock": (events.CommitStock, "", ()),
     "inventory.commands.release_stock": (events.ReleaseStock, "", ()),
@@ -147,8 +147,8 @@ CAUSES: Final = (
 """What stops an order."""
 
 COMMANDED: Final = any_of(
-    "order.commands.complete_order",
-    "order.commands.abandon_order",
+    "order.closing.commands.complete_order",
+    "order.closing.commands.abandon_order",
     "inventory.commands.reserve_stock",
     "inventory.commands.commit_stock",
     "inventory.commands.release_stock",

@@ -17,7 +17,7 @@ RESERVE, AUTHORISE = "inventory.commands.reserve_stock", "payment.commands.autho
 DISPATCH, STOP = "shipping.commands.dispatch_shipment", "shipping.commands.cancel_shipment"
 CAPTURE, COMMIT = "payment.commands.capture_payment", "inventory.commands.commit_stock"
 VOID, RELEASE = "payment.commands.void_payment", "inventory.commands.release_stock"
-COMPLETE, ABANDON = "order.commands.complete_order", "order.commands.abandon_order"
+COMPLETE, ABANDON = "order.closing.commands.complete_order", "order.closing.commands.abandon_order"
 OVERDUE = "orchestrator.timers.answer_overdue"
 CONFIRMED, NOTIFY = "orchestrator.confirmed", "notification.commands.notify"
 
