@@ -32,6 +32,9 @@ SHORTAGE, DECLINE, NO_ANSWER = "inventory.rejected", "payment.declined", "paymen
 NO_CARRIER, STOPPED = "shipping.failed", "shipping.cancelled"
 """The causes of a cancelled order."""
 
+OVERDUE: Final = "orchestrator.timers.answer_overdue"
+"""One more where there is an orchestrator."""
+
 TIMEOUTS: Final = frozenset({NO_ANSWER, NO_CARRIER})
 """What the outside world may do to any order: not answer in time."""
 
@@ -86,13 +89,20 @@ KINDS: Final[dict[Kinds, Kind]] = {
     Kinds.BAD: Kind("a bad order", 0.01, frozenset({REFUSED})),
 }
 
+_OR_OVERDUE: Final = {
+    name: kind.ends | {OVERDUE} for name, kind in KINDS.items() if name is Kinds.EXPIRING or NO_ANSWER in kind.ends
+}
+
 ENDS_ELSEWHERE: Final[dict[str, dict[Kinds, frozenset[str]]]] = {
     "order-pay-first": {
         Kinds.SOLD_OUT: frozenset({SHORTAGE, NO_ANSWER}),
         Kinds.BROKEN: frozenset({PARKED, NO_ANSWER}),
     },
+    "order-orchestrated": _OR_OVERDUE,
+    "order-hybrid": _OR_OVERDUE,
 }
-"""Flow name → kinds that may end otherwise there. Who pays first may meet a silent gateway before anything else."""
+"""Flow name → kinds that may end otherwise there. Who pays first may meet a silent gateway before anything else;
+an orchestrator waits for no answer for ever."""
 
 
 def ends_of(kind: Kinds, flow: str) -> frozenset[str]:
