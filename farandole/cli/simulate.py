@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +12,6 @@ from farandole.cli import progress
 from farandole.errors import ConfigError
 
 FLOWS = ("order",)
-
-Report = Callable[[str, int, int], None]
 
 
 def command(
@@ -54,9 +50,7 @@ def command(
     from farandole.simulation.campaign import campaign
 
     with progress.shown() as report:
-        result = campaign(
-            first_seed, seeds, jobs=jobs, orders=orders, keep_going=keep_going, progress=_one_line(report)
-        )
+        result = campaign(first_seed, seeds, jobs=jobs, orders=orders, keep_going=keep_going, progress=report)
     said = result.to_dict()
     code = 130 if result.interrupted else 1 if result.failed else 0
     if not as_json:
@@ -77,13 +71,6 @@ def _plain_environment() -> None:
 
     for name in ("FARANDOLE_NAMESPACE", "FARANDOLE_FAIL", "SCHEMA_REGISTRY_URL"):
         os.environ.pop(name, None)
-
-
-def _one_line(report: Report) -> Report:
-    """Where nobody watches a bar move, the counts are told once, at the end."""
-    if sys.stderr.isatty():
-        return report
-    return lambda what, done, total: report("running", done, total)
 
 
 def _one(seed: int, orders: int | None, seconds: float, tell: bool, story: Path | None, as_json: bool) -> int:
@@ -121,7 +108,7 @@ def _story(seed: int, orders: int | None, seconds: float, file: Path | None) -> 
     answers = list(tape.answers)
     if found.violations and seconds > 0:
         with progress.shown() as report:
-            shrinker = Shrinker(workshop, plan, answers, found.violations[0].check, seconds, _one_line(report))
+            shrinker = Shrinker(workshop, plan, answers, found.violations[0].check, seconds, report)
             plan, answers = shrinker.shrink()
     kept = {"seed": seed, "plan": msgspec.to_builtins(plan), "answers": answers}
     if file is not None:
