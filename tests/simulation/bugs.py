@@ -20,6 +20,7 @@ from farandole.clients import _read_until
 from farandole.deadletters import ParkedSagas
 from farandole.engine import Engine
 from farandole.event import Event
+from farandole.flow import Flow
 from farandole.operations import Operations
 from farandole.processor import Processor
 from farandole.simulation.clients import ModelClients
@@ -27,6 +28,7 @@ from farandole.simulation.outside import Books
 from farandole.table import changes
 from farandole.transactions import Transactions
 from flows.order import order as flow
+from flows.order_pay_first import pay_first
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -42,8 +44,10 @@ class Bug(NamedTuple):
         return (self.plant.__doc__ or "").strip()
 
 
-def decide(monkeypatch: pytest.MonkeyPatch, service: str, event: type[Event], wrong: Callable[..., Any]) -> None:
-    """In flow order, let the service answer this event with `wrong(decision, event)`."""
+def decide(
+    monkeypatch: pytest.MonkeyPatch, service: str, event: type[Event], wrong: Callable[..., Any], flow: Flow = flow
+) -> None:
+    """In flow order, or another, let the service answer this event with `wrong(decision, event)`."""
     right = flow.bindings[service, event]
 
     @functools.wraps(right.function)
@@ -388,7 +392,50 @@ def stop_dropped_on_the_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(orchestrator, "_stop", stop)
 
 
+# ---- in decisions of order-pay-first
+
+
+def refund_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A shortage refunds nothing."""
+    decide(patch, "payment", e.InventoryRejected, lambda decision, event: None, pay_first)
+
+
+def charge_deadline_means_no(patch: pytest.MonkeyPatch) -> None:
+    """A charge that nobody answered counts as declined: nothing is refunded."""
+
+    def answered(decision: Any, event: Any) -> Any:
+        return decision(replace(event, outcome="refused") if event.outcome == "unknown" else event)
+
+    decide(patch, "payment", e.ChargeAnswered, answered, pay_first)
+
+
+def stopped_order_charged(patch: pytest.MonkeyPatch) -> None:
+    """Payment charges an order that was stopped before it was heard of."""
+
+    def charge(decision: Any, event: Any) -> Any:
+        payment.prepayments.pop(event.saga, None)
+        return decision(event)
+
+    decide(patch, "payment", e.OrderPlaced, charge, pay_first)
+
+
+def cancelled_before_the_refund(patch: pytest.MonkeyPatch) -> None:
+    """An order that a carrier refuses is cancelled as soon as its stock is free, refunded or not."""
+
+    def stopped(decision: Any, event: Any) -> Any:
+        order.orders[event.saga] = replace(order.orders[event.saga], charged_first=False, voided="nothing_to_undo")
+        return decision(event)
+
+    decide(patch, "order", e.ShippingFailed, stopped, pay_first)
+
+
+def never_earned(patch: pytest.MonkeyPatch) -> None:
+    """What was prepaid is not posted as a sale when the order leaves."""
+    decide(patch, "payment", e.ShippingDispatched, lambda decision, event: None, pay_first)
+
+
 ORCHESTRATED: Final = ("order-orchestrated/1",)
+PAY_FIRST: Final = ("order-pay-first/1",)
 
 BUGS: Final = (
     Bug("compensation forgotten", compensation_forgotten, 100),
@@ -403,7 +450,7 @@ BUGS: Final = (
     Bug("tables not rolled back", tables_not_rolled_back, 100),
     Bug("parked saga overtaken", parked_saga_overtaken, 100),
     Bug("dead letter lost", dead_letter_lost, 100),
-    Bug("repeated operation counts", repeated_operation_counts, 300),
+    Bug("repeated operation counts", repeated_operation_counts, 600),
     Bug("letter out of turn", letter_out_of_turn, 100),
     Bug("timer over a backlog", timer_over_a_backlog, 300),
     Bug("unknown outcome taken for a failure", unknown_taken_for_failure, 300),
@@ -417,6 +464,11 @@ BUGS: Final = (
     Bug("restored to the stable end", restored_to_the_stable_end, 100),
     Bug("lost partitions acknowledged", lost_partitions_acknowledged, 100),
     Bug("double capture", retry_with_another_key, 100),
+    Bug("refund forgotten", refund_forgotten, 100, PAY_FIRST),
+    Bug("a charge's deadline means no", charge_deadline_means_no, 100, PAY_FIRST),
+    Bug("a stopped order is charged", stopped_order_charged, 400, PAY_FIRST),
+    Bug("cancelled before the refund", cancelled_before_the_refund, 100, PAY_FIRST),
+    Bug("never earned", never_earned, 100, PAY_FIRST),
     Bug("overdue means not done", overdue_means_not_done, 100, ORCHESTRATED),
     Bug("only answered steps are taken back", only_answered_steps_are_taken_back, 100, ORCHESTRATED),
     Bug("a stop is dropped on the way", stop_dropped_on_the_way, 100, ORCHESTRATED),
