@@ -43,7 +43,7 @@ app = App("payment")
 charges = app.Table(
     "charges",
     value=Charge,
-    ended=lambda charge: charge.phase in ("declined", "voided", "captured"),
+    ended=lambda charge: charge.phase in ("declined", "voided", "captured", "void_written_off", "capture_written_off"),
     help="The payment of each order, by its id.",
 )
 gateway = app.outside("gateway", "PAYMENT_GATEWAY_URL")

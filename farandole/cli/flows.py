@@ -1,0 +1,124 @@
+"""`farandole flows`: what flows there are, how many sagas are left of each, and how each of them looks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from farandole.cli.progress import shown
+from farandole.errors import BrokerError
+
+if TYPE_CHECKING:
+    from farandole.flow import Flow
+    from farandole.inflight.counting import Count, Standing
+
+app = typer.Typer(no_args_is_help=True)
+
+NAMED = 1_000
+"""Sagas of each flow that --json names."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.callback()
+def flows() -> None:
+    """What flows there are, how many sagas are left of each version, and how each of them looks.
+
+    Example: farandole flows list
+    """
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Every flow of flows/, with its version, and how many of its sagas are in flight on the cluster.
+
+    A version may be deleted when nothing is left of it and nothing is parked. Flows that sagas in flight belong to and
+    that this checkout does not have are listed, too. Without a cluster the column says so.
+
+    Example: farandole flows list --json | jq '.flows[] | {flow, left, parked}'
+    """
+    from farandole.flow import load_flows
+    from farandole.inflight.asking import ask
+
+    known = load_flows()
+    found, why = None, None
+    with shown(eta=True) as progress:
+        try:
+            found = ask(progress)
+        except BrokerError as error:
+            why = error
+    if as_json:
+        print(json.dumps(_said(known, found, why)))
+    else:
+        _print(known, found, why)
+
+
+def services_of(flow: Flow) -> list[str]:
+    """In the order in which the flow names them."""
+    return list(dict.fromkeys(service for service, _ in flow.bindings))
+
+
+def _said(known: dict[str, Flow], found: Count | None, why: BrokerError | None) -> dict[str, Any]:
+    keys = sorted(known.keys() | (found.flows.keys() if found else set()), key=_by_version)
+    said: dict[str, Any] = {"flows": []}
+    for key in keys:
+        flow, standing = known.get(key), found.flows[key] if found else None
+        name, _, version = key.rpartition("/")
+        said["flows"].append(
+            {
+                "flow": key,
+                "name": name,
+                "version": int(version) if version.isdigit() else None,
+                "known": flow is not None,
+                "services": services_of(flow) if flow else None,
+                "bindings": len(flow.bindings) if flow else None,
+                **_counted(standing),
+            }
+        )
+    if found:
+        past = {**_counted(found.gone), "keys": sorted(found.gone.left.keys() | found.gone.parked.keys())[:NAMED]}
+        return said | {"past_retention": past, "records": found.records, "rows": found.rows, "notes": found.notes}
+    assert why is not None
+    return said | {"past_retention": None, "notes": [why.what]}
+
+
+def _counted(standing: Standing | None) -> dict[str, Any]:
+    if standing is None:
+        return {"left": None, "parked": None, "sagas": None}
+    sagas = {saga: each for saga, each in sorted((standing.left | standing.parked).items())[:NAMED]}
+    return {"left": len(standing.left), "parked": len(standing.parked), "sagas": sagas}
+
+
+def _by_version(key: str) -> tuple[str, int, str]:
+    name, _, version = key.rpartition("/")
+    return name, int(version) if version.isdigit() else 0, key
+
+
+def _print(known: dict[str, Flow], found: Count | None, why: BrokerError | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("flow", "services"):
+        table.add_column(name)
+    for name in ("bindings", "left", "parked"):
+        table.add_column(name, justify="right", no_wrap=True)
+    said = _said(known, found, why)
+    for each in said["flows"]:
+        services = ", ".join(each["services"]) if each["known"] else "unknown: not in this checkout"
+        counts = [f"{each[name]:,}" if found else "no cluster" for name in ("left", "parked")]
+        table.add_row(each["flow"], services, str(each["bindings"] or "–"), *counts)
+    gone = found.gone if found else None
+    if gone and gone.open:
+        what = "past retention: rows have not ended, no record names their flow"
+        table.add_row("?", what, "–", f"{len(gone.left):,}", f"{len(gone.parked):,}")
+    console.print(table)
+    sys.stdout.flush()
+    for note in found.notes if found else []:
+        print(f"note: {note}", file=sys.stderr)
+    if why is not None:
+        print(f"note: sagas are not counted: {why}", file=sys.stderr)
