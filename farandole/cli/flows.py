@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from farandole.cli.progress import shown
-from farandole.errors import BrokerError
+from farandole.errors import BrokerError, ConfigError
 
 if TYPE_CHECKING:
     from farandole.flow import Flow
     from farandole.inflight.counting import Count, Standing
 
 app = typer.Typer(no_args_is_help=True)
+
+STALE = 1
+"""Exit code of `draw --check` if a picture is not what the code says."""
 
 NAMED = 1_000
 """Sagas of each flow that --json names."""
@@ -56,13 +60,81 @@ def list_(as_json: AsJson = False) -> None:
         _print(known, found, why)
 
 
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A flow, with its version if not the newest: order, or order/1.")],
+    svg: Annotated[Path | None, typer.Option("--svg", help="Write the picture to this file, as SVG.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a flow from its code: who hears what, what is taken back, where it begins and how it comes out.
+
+    Example: farandole flows show order/1 --svg order.svg
+    """
+    from farandole import config
+    from farandole.flow import load_flows
+    from farandole.picture import pages
+    from farandole.picture.graph import graph_of, names_of
+    from farandole.picture.terminal import drawn
+
+    flows, root = load_flows(), config.project_root()
+    flow = _chosen(name, flows)
+    if svg is not None:
+        try:
+            svg.write_text(pages.picture(root, flow, flows), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"it cannot be written: {error.strerror}", where=str(svg), mend="another file") from error
+        if not as_json:
+            return
+    graph = graph_of(flow, names_of(root / "schemas"), flows.values())
+    print(json.dumps(graph.to_dict()) if as_json else drawn(graph), end="\n" if as_json else "")
+
+
+@app.command()
+def draw(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 if something is not current.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw all flows into docs/pictures, and show them in docs/flows.md, between two markers.
+
+    Example: farandole flows draw --check
+    """
+    from farandole import config
+    from farandole.flow import load_flows
+    from farandole.picture import pages
+
+    root = config.project_root()
+    changed = [str(each) for each in (pages.stale if check else pages.draw)(root, load_flows())]
+    if as_json:
+        print(json.dumps({"not_current" if check else "written": changed}))
+    else:
+        for each in changed:
+            print(f"{each}: not current" if check else each)
+    if check and changed:
+        raise typer.Exit(STALE)
+
+
+def _chosen(name: str, flows: dict[str, Flow]) -> Flow:
+    """ConfigError if there is none of that name."""
+    from farandole.picture.pages import by_version
+
+    found = [flow for key, flow in flows.items() if name in (key, flow.name)]
+    if not found:
+        known = ", ".join(sorted(flows, key=by_version))
+        raise ConfigError(f"there is no flow {name}", where="flows/", mend=f"one of {known}")
+    return max(found, key=lambda flow: flow.version)
+
+
 def services_of(flow: Flow) -> list[str]:
     """In the order in which the flow names them."""
     return list(dict.fromkeys(service for service, _ in flow.bindings))
 
 
 def _said(known: dict[str, Flow], found: Count | None, why: BrokerError | None) -> dict[str, Any]:
-    keys = sorted(known.keys() | (found.flows.keys() if found else set()), key=_by_version)
+    from farandole.picture.pages import by_version
+
+    keys = sorted(known.keys() | (found.flows.keys() if found else set()), key=by_version)
     said: dict[str, Any] = {"flows": []}
     for key in keys:
         flow, standing = known.get(key), found.flows[key] if found else None
@@ -88,13 +160,8 @@ def _said(known: dict[str, Flow], found: Count | None, why: BrokerError | None) 
 def _counted(standing: Standing | None) -> dict[str, Any]:
     if standing is None:
         return {"left": None, "parked": None, "sagas": None}
-    sagas = {saga: each for saga, each in sorted((standing.left | standing.parked).items())[:NAMED]}
+    sagas = dict(sorted((standing.left | standing.parked).items())[:NAMED])
     return {"left": len(standing.left), "parked": len(standing.parked), "sagas": sagas}
-
-
-def _by_version(key: str) -> tuple[str, int, str]:
-    name, _, version = key.rpartition("/")
-    return name, int(version) if version.isdigit() else 0, key
 
 
 def _print(known: dict[str, Flow], found: Count | None, why: BrokerError | None) -> None:

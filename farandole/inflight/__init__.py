@@ -1,7 +1,7 @@
 """Which sagas are in flight, and in which version of which flow: what one needs to know before a version is deleted.
 
-A saga moves only when a service reads a record of it, an outside call of it is answered, or a timer of it fires. So it is
-in flight for as long as there is any of
+A saga moves only when a service reads a record of it, an outside call of it is answered, or a timer of it fires. So it
+is in flight for as long as there is any of
 
 - a record of it that somebody who hears it in its flow has not committed,
 - an outside call of it that waits, or a timer of it that is set (tables `calls` and `timers`),

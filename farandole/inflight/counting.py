@@ -23,8 +23,8 @@ from farandole.event import Event
 from farandole.flow import Flow
 
 WINDOW: Final = 20_000
-"""Offsets of one partition that are searched first for the records of a saga, from its end. Those in flight are mostly of
-late; each further search is four times as far."""
+"""Offsets of one partition that are searched first for the records of a saga, from its end. Those in flight are mostly
+of late; each further search is four times as far."""
 
 TABLES: Final = ("calls", "timers", "parked")
 """The engine's tables that hold something of sagas in flight."""
@@ -52,7 +52,7 @@ class Source(Protocol):
 
 
 Positions = Mapping[str, Offsets]
-"""Service → place → offset of the next record that it has not committed; a place that it never committed is not there."""
+"""Service → place → offset of the next record that it has not committed; where it never committed there is none."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_whoever_publishes_anything_later_was_counted_before(workshop: Workshop)
         sizes.append(len(everybody & flow_of.keys()))
     assert sizes[0] == 14
     assert sizes[-1] == 0
-    assert all(later <= earlier for earlier, later in zip(sizes, sizes[1:], strict=False)), "one that has ended is back"
+    assert all(later <= earlier for earlier, later in itertools.pairwise(sizes)), "one that has ended is back"
     assert len(set(sizes)) > 5, "they do not end all at once"
 
 
@@ -201,7 +202,7 @@ def _failing(made: Stepwise, service: Any, bindings: Any) -> Any:
 
 
 def test_a_flow_that_the_checkout_does_not_have_is_counted_under_its_name(workshop: Workshop) -> None:
-    """Its sagas are counted by the same rules, but that nobody knows any more who hears what: whoever reads the topic."""
+    """Its sagas are counted by the same rules, but that nobody knows who hears what: so whoever reads the topic."""
     made = Stepwise(workshop, both(workshop), accepted)
     stocked(made, "tea", 30)
     for number in range(6):
