@@ -78,6 +78,13 @@ class Stepwise(Maker):
     def counted(self, flows: Mapping[str, Flow] | None = None) -> Count:
         return count(self, self.told(flows), self.positions(), quiet)
 
+    def at_time(self, time: int) -> dict[Place, int]:
+        """As `Reader.at_time`."""
+        return {
+            place: next((record.offset for record in records if record.time >= time), len(records))
+            for place, records in self.log.items()
+        }
+
     def sagas_since(self, before: Mapping[Place, int]) -> set[str]:
         """Sagas of which something was published, or an answer recorded, after these ends."""
         found = set()
