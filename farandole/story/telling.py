@@ -21,6 +21,8 @@ FIELD: Final = 48
 FIELDS: Final = 110
 """And of all of an event."""
 
+NEWLINE: Final = "\n"
+
 SIGNS: Final = {CALL: "⇄ ", TIMER: "◷ ", LETTER: "✗ "}
 
 
@@ -117,7 +119,7 @@ def _said(step: Step) -> str:
     who, sign = step.who or "a client", SIGNS.get(step.kind, "")
     fields = _fields(step.fields)
     if step.kind == LETTER:
-        return f"{sign}{who}: {_text(step.what)}  [{step.state}] {fields}"
+        return f"{sign}{who}: {_text(step.what.partition(NEWLINE)[0])}  [{step.state}] {fields}"
     if step.kind == EVENT:
         lost = f"  (its cause {_text(step.lost)} is not there)" if step.lost else ""
         return f"{who} → {step.what}  {fields}{lost}"
