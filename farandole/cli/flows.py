@@ -21,6 +21,8 @@ app = typer.Typer(no_args_is_help=True)
 STALE = 1
 """Exit code of `draw --check` if a picture is not what the code says."""
 
+COUNTS = ("left", "waiting", "parked")
+
 NAMED = 1_000
 """Sagas of each flow that --json names."""
 
@@ -159,9 +161,10 @@ def _said(known: dict[str, Flow], found: Count | None, why: BrokerError | None) 
 
 def _counted(standing: Standing | None) -> dict[str, Any]:
     if standing is None:
-        return {"left": None, "parked": None, "sagas": None}
+        return {"left": None, "waiting": None, "parked": None, "sagas": None}
     sagas = dict(sorted((standing.left | standing.parked).items())[:NAMED])
-    return {"left": len(standing.left), "parked": len(standing.parked), "sagas": sagas}
+    counts = {"left": len(standing.left), "waiting": len(standing.waiting), "parked": len(standing.parked)}
+    return {**counts, "sagas": sagas}
 
 
 def _print(known: dict[str, Flow], found: Count | None, why: BrokerError | None) -> None:
@@ -172,17 +175,17 @@ def _print(known: dict[str, Flow], found: Count | None, why: BrokerError | None)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("flow", "services"):
         table.add_column(name)
-    for name in ("bindings", "left", "parked"):
+    for name in ("bindings", *COUNTS):
         table.add_column(name, justify="right", no_wrap=True)
     said = _said(known, found, why)
     for each in said["flows"]:
         services = ", ".join(each["services"]) if each["known"] else "unknown: not in this checkout"
-        counts = [f"{each[name]:,}" if found else "no cluster" for name in ("left", "parked")]
+        counts = [f"{each[name]:,}" for name in COUNTS] if found else ["no cluster", "–", "–"]
         table.add_row(each["flow"], services, str(each["bindings"] or "–"), *counts)
     gone = found.gone if found else None
     if gone and gone.open:
         what = "past retention: rows have not ended, no record names their flow"
-        table.add_row("?", what, "–", f"{len(gone.left):,}", f"{len(gone.parked):,}")
+        table.add_row("?", what, "–", *(f"{_counted(gone)[name]:,}" for name in COUNTS))
     console.print(table)
     sys.stdout.flush()
     for note in found.notes if found else []:

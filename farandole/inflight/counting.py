@@ -74,11 +74,13 @@ class Told:
 class Standing:
     """The sagas of one flow that are in flight, each with what it waits for.
 
-    left:   saga → why it has not ended, in words
-    parked: sagas that a service has stopped handling: those are not in `left`
+    left:    saga → why it has not ended, in words
+    waiting: those of them that nothing but a row holds: only a client or an operator can move them
+    parked:  sagas that a service has stopped handling: those are not in `left`
     """
 
     left: dict[str, list[str]] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
     parked: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -113,6 +115,8 @@ class _Counting:
         self._ends = source.ends()
         self._why: defaultdict[str, list[str]] = defaultdict(list)
         """Saga → why it has not ended."""
+        self._moving: set[str] = set()
+        """Sagas of which something is unread, asked for or set."""
         self._parked: defaultdict[str, list[str]] = defaultdict(list)
         self._flow_of: dict[str, str] = {}
         self._rows: dict[tuple[str, str, int], dict[str, Any]] = defaultdict(dict)
@@ -175,6 +179,7 @@ class _Counting:
             ]
             if services:
                 self._flow_of.setdefault(saga, flow)
+                self._moving.add(saga)
                 for service in services:
                     self._note(saga, f"{service} has not read {record.where}")
 
@@ -252,6 +257,7 @@ class _Counting:
 
     def _found(self, saga: str, value: bytes, why: str) -> None:
         self._note(saga, why)
+        self._moving.add(saga)
         named = self._named_by_metadata(value)
         if named is not None:
             self._flow_of.setdefault(named[0], named[1])
@@ -320,6 +326,8 @@ class _Counting:
                 standing.parked[saga] = [f"parked in {service}" for service in self._parked[saga]] + self._why[saga]
             else:
                 standing.left[saga] = self._why[saga]
+                if saga not in self._moving:
+                    standing.waiting.add(saga)
         if self._unreadable:
             self._result.notes.append(f"{self._unreadable:,} unread records cannot be read, and are of no flow")
         return self._result

@@ -142,7 +142,9 @@ def test_what_only_a_row_tells_waits_for_somebody(workshop: Workshop) -> None:
                 "a row of payment's table charges has not ended",
             ]
         }
+        assert found.flows["order/1"].waiting == {name}
         made.send(WriteOff(reason="it will not come"), name, "order/1")
+        assert made.counted().flows["order/1"].waiting == set()
         assert left(made.counted(), "order/1") == 1
         for _ in made.steps():
             pass
