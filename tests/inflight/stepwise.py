@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def order_2(first: Flow, *, without: type[Any] = OrderRefused) -> Flow:
     second = Flow("order", version=2)
     for (service, event), decision in first.bindings.items():
         if (service, event) != ("notification", without):
-            second.on(event, decision.function)
+            second.on(event, inspect.unwrap(decision.function))
     second.compensations.update(first.compensations)
     return second
 

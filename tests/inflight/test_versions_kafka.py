@@ -31,6 +31,8 @@ SECOND = '''"""`order/2`: as order/1, but nobody is told of a refusal."""
 
 from __future__ import annotations
 
+import inspect
+
 from events import OrderRefused
 from farandole import Flow
 from flows.order import order as first
@@ -38,7 +40,7 @@ from flows.order import order as first
 second = Flow("order", version=2)
 for (service, event), decision in first.bindings.items():
     if (service, event) != ("notification", OrderRefused):
-        second.on(event, decision.function)
+        second.on(event, inspect.unwrap(decision.function))
 '''
 
 
@@ -103,7 +105,7 @@ def test_each_saga_ends_under_its_version_and_the_last_ones_are_counted_down(ins
     first = [it.place(number, "order/1") for number in range(3)]
     second = [it.place(number, "order/2") for number in range(10, 12)]
     refused = {flow: it.place(20 + n, flow, sku="no sku at all") for n, flow in enumerate(("order/1", "order/2"))}
-    wait_until(lambda: it.left() == {"order/1": (3, 0), "order/2": (2, 0), "restock/1": (0, 0)})
+    wait_until(lambda: _some(it.left()) == {"order/1": (3, 0), "order/2": (2, 0)})
 
     listed = it.said("flows", "list")
     assert set(_named(listed, "order/1")["sagas"]) == set(first)
@@ -118,7 +120,7 @@ def test_each_saga_ends_under_its_version_and_the_last_ones_are_counted_down(ins
     assert any(why.startswith("payment has not read ") for why in waiting["waiting"])
 
     it.system.restart("payment")
-    wait_until(lambda: it.left() == {"order/1": (0, 0), "order/2": (0, 0), "restock/1": (0, 0)})
+    wait_until(lambda: _some(it.left()) == {})
     assert "order/2" not in it.left(ROOT)
 
     told = {saga: it.said("story", saga) for saga in (first[0], second[0], *refused.values())}
@@ -128,6 +130,11 @@ def test_each_saga_ends_under_its_version_and_the_last_ones_are_counted_down(ins
     assert {"order.completed", "notification.sent"} <= _types(told[second[0]]["story"])
     assert {"order.refused", "notification.sent"} <= _types(told[refused["order/1"]]["story"])
     assert _types(told[refused["order/2"]]["story"]) == {"order.commands.place_order", "order.refused"}
+
+
+def _some(left: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Those of which any are left."""
+    return {flow: counts for flow, counts in left.items() if any(counts)}
 
 
 def _named(listed: Any, flow: str) -> Any:

@@ -23,7 +23,7 @@ from farandole.simulation.workers import Workshop
 from farandole.story.asking import tell
 from farandole.story.reading import Source, values_of
 from farandole.story.telling import Story, advice, lines
-from farandole.story.tree import ANSWERED, CALL, CANCELLED, EVENT, FIRED, LETTER, SET, TIMER, WAITS, Step
+from farandole.story.tree import ANSWERED, CALL, CANCELLED, EVENT, FIRED, LETTER, SET, TIMER, WAITS, WITHDRAWN, Step
 from tests.inflight.stepwise import Stepwise
 from tests.replay.maker import order, stocked
 from tests.replay.model import ModelSource, played, quiet
@@ -151,6 +151,7 @@ def test_every_reason_to_wait_is_told_with_what_one_can_do(workshop: Workshop) -
         for _ in made.steps():
             told = story(made, name)
             seen.update(f"{step.kind} {step.state}" for _, step in told.steps())
+            assert sum(bool(step.where) for _, step in told.steps()) == len(made.of_saga(name)), "one is not told yet"
             assert len(found(told, kind=CALL, state=WAITS)) == sum(" waits for " in why for why in told.waiting)
             assert bool(found(told, kind=TIMER, state=SET)) == any("has set the timer" in why for why in told.waiting)
             if any(" waits for gateway/" in why for why in told.waiting):
@@ -186,6 +187,9 @@ def test_a_parked_saga_shows_its_letters_where_they_belong(workshop: Workshop) -
             assert told.parked
             assert f"farandole dead-letters redrive --saga {name}" in "\n".join(advice(told))
             assert sum(step.state == "parked" for step in letters) >= 1
+            places = {step.where for _, step in told.steps() if step.kind != LETTER}
+            for letter in letters:
+                assert letter.fields["source"] in places or _saga_of(source, letter.where) == name, "of another saga"
             for step in (each for _, each in told.steps()):
                 for letter in (each for each in step.below if each.kind == LETTER):
                     assert letter.fields["source"] == step.where
@@ -202,6 +206,13 @@ def _parked(source: ModelSource) -> set[str]:
             for record in records:
                 rows[place, record.key or b""] = record.value is not None
     return {key.decode() for (_, key), there in rows.items() if there}
+
+
+def _saga_of(source: ModelSource, where: str) -> str:
+    """Whom a letter parks."""
+    topic, partition, offset = where.rsplit("/", 2)
+    record = next(each for each in source.log[topic, int(partition)] if each.offset == int(offset))
+    return (dict(record.headers).get("__dlq.saga") or b"").decode()
 
 
 def told_of(workshop: Workshop, source: ModelSource, name: str) -> Story:
@@ -254,6 +265,26 @@ def _events(workshop: Workshop, source: ModelSource) -> dict[str, dict[str, Meta
                 if topic == "stock" or key == meta.saga:
                     sagas.setdefault(meta.saga, {})[f"{topic}/{record.partition}/{record.offset}"] = meta
     return sagas
+
+
+def test_a_call_that_was_given_up_is_withdrawn(workshop: Workshop) -> None:
+    """Its row has gone, and no answer came."""
+    made = Stepwise(workshop, workshop.project.flows, accepted)
+    stocked(made, "tea", 30)
+    name = begin(made, 1)
+    with made.running():
+        for _ in made.steps():
+            if found(story(made, name), kind=CALL, state=WAITS):
+                break
+        place, row = next(
+            (place, record)
+            for place, records in made.log.items()
+            if place[0] == "payment-calls-changelog"
+            for record in records
+        )
+        made._append(*place[:1], row.key, None, place[1])
+        [call] = found(story(made, name), kind=CALL)
+    assert (call.state, call.what, call.who) == (WITHDRAWN, "gateway/authorise", "payment.authorise")
 
 
 # ---- what is not there
