@@ -73,13 +73,13 @@ def show(
     Example: farandole flows show order/1 --svg order.svg
     """
     from farandole import config
-    from farandole.flow import load_flows
+    from farandole.flow import chosen, load_flows
     from farandole.picture import pages
     from farandole.picture.graph import graph_of, names_of
     from farandole.picture.terminal import drawn
 
     flows, root = load_flows(), config.project_root()
-    flow = _chosen(name, flows)
+    flow = flows[chosen(name, flows)]
     if svg is not None:
         try:
             svg.write_text(pages.picture(root, flow, flows), encoding="utf-8")
@@ -115,17 +115,6 @@ def draw(
             print(f"{each}: not current" if check else each)
     if check and changed:
         raise typer.Exit(STALE)
-
-
-def _chosen(name: str, flows: dict[str, Flow]) -> Flow:
-    """ConfigError if there is none of that name."""
-    from farandole.picture.pages import by_version
-
-    found = [flow for key, flow in flows.items() if name in (key, flow.name)]
-    if not found:
-        known = ", ".join(sorted(flows, key=by_version))
-        raise ConfigError(f"there is no flow {name}", where="flows/", mend=f"one of {known}")
-    return max(found, key=lambda flow: flow.version)
 
 
 def services_of(flow: Flow) -> list[str]:
