@@ -1,15 +1,15 @@
 """A saga's records, from as few partitions as its keys allow.
 
-Topics that are keyed by saga have them in one partition. Of the others (`stock`, by sku) the saga's own events name the
-keys, and the ids of what came of them name the places; from the time of its first record on. Only if a saga has no
-record in any topic that is keyed by saga are the others read whole.
+Topics that are keyed by saga have them in one partition. Of the others (`stock`, by sku) whatever text the saga's own
+events hold may be a key, under whatever name, and the ids of what came of them name places; from the time of its first
+record on. Only if a saga has no record in any topic that is keyed by saga are the others read whole.
 
-Invariant: no record of the saga that is still there is missed, but for one under a key that none of its events names.
+Invariant: no record of the saga that is still there is missed, but for one under a key that none of its events holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -28,6 +28,9 @@ from farandole.topics import Topics
 
 SLACK_MS: Final = 10_000
 """How much earlier than the saga's first record the others' may be, by the brokers' clocks."""
+
+LONGEST: Final = 256
+"""Characters of a key."""
 
 PREFIX: Final = b"\0" * 5
 """The metadata of an answer is kept without the prefix that a record has."""
@@ -110,7 +113,7 @@ class _Reading:
         keys = {name: key for name, key in self._topics.keys().items() if name in counts}
         home = {(name, partition_of(self._saga, counts[name])) for name, key in keys.items() if key == "saga"}
         self._read(home, self._source.starts, self._event, "reading the saga's partition")
-        others = {name: key for name, key in keys.items() if key != "saga"}
+        others = [name for name, key in keys.items() if key != "saga"]
         if found.happened:
             since = self._source.at_time(min(each.record.time for each in found.happened) - SLACK_MS)
             self._read(set(self._named(others)), since, self._event, "reading what it touches")
@@ -146,11 +149,11 @@ class _Reading:
         origin = origin_of(value) if meta.cause else None
         self._found.happened.append(Happened(record, decoder.type.name, meta, event, origin[3] if origin else ""))
 
-    def _named(self, others: Mapping[str, str]) -> Iterator[Place]:
-        """Where the saga's events say that more of it lies: by keys that they name, by places that their ids name."""
+    def _named(self, others: Collection[str]) -> Iterator[Place]:
+        """Where more of it may lie: by what its events hold, and by places that their ids name."""
         for happened in self._found.happened:
-            for topic, key in others.items():
-                for value in values_of(happened.event, key):
+            for topic in others:
+                for value in texts_of(happened.event):
                     yield topic, partition_of(value, self._source.partitions[topic])
             origin = origin_of(happened.record.value)
             if happened.meta.cause and origin and origin[0] in others:
@@ -204,13 +207,14 @@ class _Reading:
             return None
 
 
-def values_of(event: Any, name: str) -> set[str]:
-    """The values of all fields of this name, however deep."""
+def texts_of(event: Any) -> set[str]:
+    """All text in it that could be a key, however deep."""
+    if isinstance(event, str):
+        return {event} if len(event) <= LONGEST else set()
     if isinstance(event, msgspec.Struct):
-        found = {str(getattr(event, each)) for each in event.__struct_fields__ if each == name}
-        return found.union(*(values_of(getattr(event, each), name) for each in event.__struct_fields__))
+        return set().union(*(texts_of(getattr(event, name)) for name in event.__struct_fields__))
     if isinstance(event, (list, tuple)):
-        return set().union(*(values_of(each, name) for each in event))
+        return set().union(*(texts_of(each) for each in event))
     return set()
 
 

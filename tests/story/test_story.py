@@ -21,7 +21,7 @@ from farandole.picture.graph import names_of
 from farandole.replay.plain import MASK
 from farandole.simulation.workers import Workshop
 from farandole.story.asking import tell
-from farandole.story.reading import Source, values_of
+from farandole.story.reading import Source, texts_of
 from farandole.story.telling import Story, advice, lines
 from farandole.story.tree import ANSWERED, CALL, CANCELLED, EVENT, FIRED, LETTER, SET, TIMER, WAITS, WITHDRAWN, Step
 from tests.inflight.stepwise import Stepwise
@@ -111,24 +111,34 @@ def test_it_reads_only_where_its_keys_lie(workshop: Workshop) -> None:
     made = Stepwise(workshop, workshop.project.flows, accepted)
     stocked(made, "tea", 30)
     name = begin(made, 1)
-    read: set[Place] = set()
+    read: dict[Place, int] = {}
 
     class Watched:
         partitions, starts = made.partitions, made.starts
         ends, at_time = made.ends, made.at_time
 
         def read(self, first: Mapping[Place, int], end: Mapping[Place, int], take: Any, *rest: Any) -> int:
-            read.update(end)
+            for place in end:
+                read[place] = min(first[place], read.get(place, first[place]))
             return made.read(first, end, take, *rest)
 
     with made.running():
         settled(made)
+        since = made.now
+        for number in range(9, 20):
+            made.now += 60_000
+            begin(made, number)
+        late = begin(made, 99)
+        settled(made)
         source: Source = Watched()
         told = tell(name, source, made.told(), workshop.topics, made.positions(), NAMES, quiet)
+        early, read = read, {}
+        tell(late, source, made.told(), workshop.topics, made.positions(), NAMES, quiet)
     assert len(found(told, what="stock.hold_requested")) == 1
     home, sku = partition_of(name, 2), partition_of("tea", 2)
-    assert {p for topic, p in read if topic == "order"} == {home}
-    assert {p for topic, p in read if topic == "stock"} <= {home, sku}
+    assert {p for topic, p in early if topic == "order"} == {home}
+    assert early["stock", sku] == 0
+    assert made.log["stock", sku][read["stock", sku]].time > since, "of what lies before it nothing is read"
 
 
 # ---- where it is stuck
@@ -257,13 +267,13 @@ def _events(workshop: Workshop, source: ModelSource) -> dict[str, dict[str, Meta
             continue
         for record in records:
             try:
-                meta, _ = workshop.project.codec.decode(record.value)
+                meta, event = workshop.project.codec.decode(record.value)
             except CodecError:
                 continue
-            if record.partition == partition_of((record.key or b"").decode(), source.partitions[topic]):
-                key = (record.key or b"").decode()
-                if topic == "stock" or key == meta.saga:
-                    sagas.setdefault(meta.saga, {})[f"{topic}/{record.partition}/{record.offset}"] = meta
+            key = (record.key or b"").decode()
+            at_home = record.partition == partition_of(key, source.partitions[topic])
+            if at_home and key == getattr(event, workshop.project.keys[topic]):
+                sagas.setdefault(meta.saga, {})[f"{topic}/{record.partition}/{record.offset}"] = meta
     return sagas
 
 
@@ -324,8 +334,8 @@ def test_what_is_past_retention_is_said(workshop: Workshop) -> None:
 
 def test_keys_are_found_however_deep() -> None:
     placed = OrderPlaced(order(1, "tea", 1).customer, order(1, "tea", 1).lines, 1, "EUR", "x", "y", 1)
-    assert values_of(placed, "sku") == {"tea"}
-    assert values_of(placed, "nothing") == set()
+    assert {"tea", "customer", "EUR"} <= texts_of(placed)
+    assert texts_of(("a", ["b", ("c" * 300,)], 3)) == {"a", "b"}
 
 
 def test_records_without_a_value_are_no_part_of_it(workshop: Workshop) -> None:
