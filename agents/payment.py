@@ -60,13 +60,13 @@ app = App("payment")
 charges = app.Table(
     "charges",
     value=Charge,
-    ended=lambda charge: charge.phase in ("declined", "voided", "captured"),
+    ended=lambda charge: charge.phase in ("declined", "voided", "captured", "void_written_off", "capture_written_off"),
     help="The payment of each order, by its id.",
 )
 prepayments = app.Table(
     "prepayments",
     value=Prepayment,
-    ended=lambda prepayment: prepayment.phase in ("declined", "refunded", "earned"),
+    ended=lambda prepayment: prepayment.phase in ("declined", "refunded", "earned", "refund_written_off"),
     help="The payment of each order that is charged first, by its id.",
 )
 gateway = app.outside("gateway", "PAYMENT_GATEWAY_URL")

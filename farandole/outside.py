@@ -20,6 +20,7 @@ import msgspec
 
 from events import FarandoleCall
 from farandole.errors import ConfigError
+from farandole.onloop import OnLoop
 from farandole.ports import Answer
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class HttpPerformer:
     def __init__(self, urls: Mapping[str, str], answered: Callable[[Answer], None]) -> None:
         self._urls, self._answered = urls, answered
         self._loop = asyncio.get_running_loop()
+        self._on_loop = OnLoop(self._loop)
         self._slots = {name: asyncio.Semaphore(CONNECTIONS) for name in urls}
         self._session: aiohttp.ClientSession | None = None
         self._tasks: dict[tuple[int, str], _Performance] = {}
@@ -94,12 +96,12 @@ class HttpPerformer:
     def start(self, partition: int, key: str, call: FarandoleCall) -> None:
         if (partition, key) not in self._tasks:
             performance = self._tasks[partition, key] = _Performance()
-            self._loop.call_soon_threadsafe(self._begin, performance, partition, key, call)
+            self._on_loop.call(self._begin, performance, partition, key, call)
 
     def stop(self, partition: int, key: str) -> None:
         performance = self._tasks.pop((partition, key), None)
         if performance is not None:
-            self._loop.call_soon_threadsafe(performance.cancel)
+            self._on_loop.call(performance.cancel)
 
     def forget(self, partition: int) -> None:
         for where in [where for where in list(self._tasks) if where[0] == partition]:

@@ -28,6 +28,7 @@ from farandole.clients import KafkaClients
 from farandole.engine import Engine
 from farandole.kafkaerrors import Inconsistent
 from farandole.membership import claim_instance
+from farandole.onloop import OnLoop
 from farandole.outside import HttpPerformer, outside_urls
 from farandole.ports import Answer
 from farandole.succession import succession
@@ -90,6 +91,7 @@ class EngineService(mode.Service):
 
     async def on_start(self) -> None:
         self._faust_loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self._on_loop = OnLoop(self._faust_loop)
         gc.set_threshold(*GC_THRESHOLDS)
         self.performer = self.make_performer(self._urls, self._answered)
         self.engine = self._make_engine(self.performer)
@@ -203,7 +205,7 @@ class EngineService(mode.Service):
     def _committed(self, changed: Changes) -> None:
         for table, key in list(self._waiters):
             if any(key in rows for part, rows in changed.items() if part.table == table):
-                self._faust_loop.call_soon_threadsafe(self._wake, (table, key))
+                self._on_loop.call(self._wake, (table, key))
 
     # ---- what the loop's side asks
 

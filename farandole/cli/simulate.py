@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +11,6 @@ import typer
 from farandole.cli import progress
 from farandole.errors import ConfigError
 
-Report = Callable[[str, int, int], None]
 Flows = tuple[str, ...]
 
 
@@ -56,7 +53,7 @@ def command(
 
     with progress.shown() as report:
         result = campaign(
-            first_seed, seeds, jobs=jobs, orders=orders, flows=flows, keep_going=keep_going, progress=_one_line(report)
+            first_seed, seeds, jobs=jobs, orders=orders, flows=flows, keep_going=keep_going, progress=report
         )
     said = result.to_dict()
     code = 130 if result.interrupted else 1 if result.failed else 0
@@ -99,13 +96,6 @@ def _plain_environment() -> None:
         os.environ.pop(name, None)
 
 
-def _one_line(report: Report) -> Report:
-    """Where nobody watches a bar move, the counts are told once, at the end."""
-    if sys.stderr.isatty():
-        return report
-    return lambda what, done, total: report("running", done, total)
-
-
 def _one(
     seed: int, orders: int | None, flows: Flows, seconds: float, tell: bool, story: Path | None, as_json: bool
 ) -> int:
@@ -143,7 +133,7 @@ def _story(seed: int, orders: int | None, flows: Flows, seconds: float, file: Pa
     answers = list(tape.answers)
     if found.violations and seconds > 0:
         with progress.shown() as report:
-            shrinker = Shrinker(workshop, plan, answers, found.violations[0].check, seconds, _one_line(report))
+            shrinker = Shrinker(workshop, plan, answers, found.violations[0].check, seconds, report)
             plan, answers = shrinker.shrink()
     kept = {"seed": seed, "plan": msgspec.to_builtins(plan), "answers": answers}
     if file is not None:

@@ -1,7 +1,8 @@
 """The search for the highest rate that a system holds: up in steps, then halving what is between.
 
 Invariants: a rate counts as held only if a probe has held it, and the one that is reported was held by the last and
-longest probe; what is reported as missed has been seen to miss. It ends: every probe makes the gap smaller, and their
+longest probe; what is reported as missed has been seen to miss, twice if it was tried twice: a pause of the machine, or
+a system that has just begun, would bound the search for good. It ends: every probe makes the gap smaller, and their
 number has a bound.
 """
 
@@ -76,14 +77,20 @@ class _Search:
     def __init__(self, probe: Callable[[float, bool], Probe], highest: float, precision: float, lowest: float) -> None:
         self._probe, self._highest, self._precision, self._lowest = probe, highest, precision, lowest
         self.probes: list[Probe] = []
-        self.missed: float | None = None
+        self._misses: set[float] = set()
+        self._twice: set[float] = set()
         self.bound = ""
+
+    @property
+    def missed(self) -> float | None:
+        """The lowest rate that was missed, and not held since."""
+        return min(self._misses, default=None)
 
     def run(self, start: float) -> Found:
         held = self._down(start) if not self._try(start) else self._up(start)
         if held is None:
             return Found(None, self.missed, self.probes, f"not even {self.missed:g} orders/s are held")
-        held = self._between(held)
+        held = self._second_chance(self._between(held))
         confirmed = self._confirm(held)
         return Found(confirmed, self.missed, self.probes, self._said(confirmed))
 
@@ -92,8 +99,10 @@ class _Search:
         self.probes.append(done)
         if not done.valid:
             self.bound = f"the generator could not place {rate:g} orders/s"
-        elif not done.held and (self.missed is None or rate < self.missed):
-            self.missed = rate
+        elif done.held:
+            self._misses = {each for each in self._misses if each > rate}
+        else:
+            self._misses.add(rate)
         return done.held and done.valid
 
     def _up(self, held: float) -> float:
@@ -122,6 +131,15 @@ class _Search:
                 held = rate
             else:
                 top = rate
+        return held
+
+    def _second_chance(self, held: float) -> float:
+        """The lowest that was missed is tried again, and the search goes on from there if it is held."""
+        while (missed := self.missed) is not None and missed not in self._twice and len(self.probes) < MOST_PROBES:
+            self._twice.add(missed)
+            if not self._try(missed):
+                break
+            held = self._between(missed if self._misses else self._up(missed))
         return held
 
     def _top(self) -> float | None:

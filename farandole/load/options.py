@@ -25,6 +25,9 @@ PROBE_WARM_UP: Final = 5.0
 PROBE_SECONDS: Final = 20.0
 """Of each rate that is tried in a search: what is left out, and what counts."""
 
+COLD_WARM_UP: Final = 20.0
+"""Seconds that are left out of the first: a system that has just begun is slower than it will ever be again."""
+
 CONFIRMING: Final = 2.0
 """So many times as long the rate that was found is tried again."""
 
@@ -124,11 +127,11 @@ class Options:
             stages = [steady(f"{rate:g}/s", rate, (self.minutes or MINUTES) * 60)]
         return with_warm_up(stages, 10.0 if self.warm_up is None else self.warm_up)
 
-    def probe(self, rate: float, confirming: bool) -> list[Stage]:
-        """The stages of one rate of a search."""
+    def probe(self, rate: float, confirming: bool, cold: bool) -> list[Stage]:
+        """The stages of one rate of a search; cold: of the first one."""
         seconds = (self.step_seconds or PROBE_SECONDS) * (CONFIRMING if confirming else 1)
         name = f"{rate:g}/s" + (" again" if confirming else "")
-        warm_up = PROBE_WARM_UP if self.warm_up is None else self.warm_up
+        warm_up = self.warm_up if self.warm_up is not None else COLD_WARM_UP if cold else PROBE_WARM_UP
         return with_warm_up([steady(name, rate, seconds)], warm_up)
 
     def soak(self, limit: float) -> list[Stage]:
@@ -165,7 +168,7 @@ def plan_of(options: Options) -> dict[str, Any]:
     mix = options.mix
     stock = {"skus": mix.skus, "pieces_of_each": PIECES}
     if options.find_limit:
-        first = options.probe(options.rate or FIRST_RATE, False)
+        first = options.probe(options.rate or FIRST_RATE, confirming=False, cold=True)
         return {
             **_common(options, stock),
             "stages": [stage.to_dict() for stage in first],

@@ -110,6 +110,8 @@ class Load:
         self.soak: list[Played] = []
         self.drained: float | None = None
         self.interrupted = False
+        self._cold = True
+        """Whether nothing has been placed yet."""
 
     def _sender(self) -> Sender:
         on = self.stage
@@ -281,7 +283,8 @@ class Load:
         """Try one rate, and have what it leaves behind drained."""
         objective = self.options.wanted
         assert objective is not None
-        played = self._play(self.options.probe(rate, confirming), self._lost)
+        played = self._play(self.options.probe(rate, confirming, cold=self._cold), self._lost)
+        self._cold = False
         counted = played[-1]
         self._drain(2 * objective.seconds)  # what is open longer has missed it, whenever it ends
         row = figures.stage_of(counted, self.recorder, self.sampler, objective)

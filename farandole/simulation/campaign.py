@@ -104,7 +104,7 @@ def campaign(
 
 def _told(result: Campaign) -> str:
     failures = f", {len(result.failed)} failed" if result.failed else ""
-    return f"{result.runs} runs, {result.per_second:.0f} per second{failures}"
+    return f"simulating: {result.runs:,} runs, {result.per_second:.0f} per second{failures}"
 
 
 Report = tuple[int, Counter[str], list[Failed]]

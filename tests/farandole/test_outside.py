@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -139,6 +142,27 @@ def test_a_call_that_is_forgotten_and_started_again_at_once_is_performed() -> No
 def test_a_call_that_is_stopped_gets_no_answer() -> None:
     handler, _ = replies((200, {"reference": "r"}))
     assert perform(handler, lambda performer: performer.stop(0, "key-1")) == []
+
+
+def test_a_signal_arrives_however_many_calls_are_started_while_the_loop_is_busy() -> None:
+    """asyncio's pipe holds some hundred wake-ups; a signal that finds it full is lost."""
+    handler, _ = replies(*[(200, {"reference": "r"})] * 3_000)
+    heard: list[str] = []
+
+    def start_many_and_signal(performer: HttpPerformer) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.append, "told")
+
+        def start_many() -> None:
+            for number in range(2_000):
+                performer.start(0, f"k{number}", a_call())
+
+        starter = threading.Thread(target=start_many)
+        starter.start()
+        starter.join()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    perform(handler, start_many_and_signal)
+    assert heard == ["told"]
 
 
 def test_an_address_that_is_missing_names_its_variable() -> None:

@@ -120,7 +120,7 @@ def found_limit(limit: float = 30.0) -> Outcome:
     def probe(rate: float, confirming: bool) -> Probe:
         pretended.seconds = 0.05 if rate <= limit else 2.0
         row = stage_of(
-            pretended.play(options.probe(rate, confirming))[-1],
+            pretended.play(options.probe(rate, confirming, cold=False))[-1],
             pretended.recorder,
             pretended.load.sampler,
             options.wanted,

@@ -39,7 +39,23 @@ def test_what_is_reported_was_held_twice_and_the_last_time_for_confirmation() ->
     found = search(probe, 50, 20_000, 0.05)
     assert asked[-1] == (found.rate, True)
     assert [rate for rate, _ in asked].count(found.rate or 0) == 2
+    assert [rate for rate, _ in asked].count(found.missed or 0) == 2
     assert [confirming for _, confirming in asked].count(True) == 1
+
+
+@pytest.mark.parametrize("late", [0, 2, 3, 6])
+def test_a_pause_of_the_machine_does_not_bound_the_search(late: int) -> None:
+    """One probe is missed that would have been held: the first, or one of the next."""
+    asked: list[float] = []
+
+    def probe(rate: float, confirming: bool) -> Probe:
+        asked.append(rate)
+        return Probe(rate, rate <= 333 and len(asked) != late + 1)
+
+    found = search(probe, 50, 20_000, 0.05)
+    assert found.rate is not None
+    assert found.missed is not None
+    assert 315 <= found.rate <= 333 < found.missed
 
 
 def test_a_rate_that_is_not_held_again_makes_room_for_a_lower_one() -> None:
