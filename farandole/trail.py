@@ -53,12 +53,12 @@ def read(reader: Reader, codec: Codec, name: str, progress: Progress) -> Trail:
         raise ConfigError(
             f"order {shown} has no trail: nobody orchestrates it",
             where=f"flow {order.flow}" if order.flow else "",
-            mend=f"farandole replay inspect --saga {shown} prints its events",
+            mend=f"farandole story {shown} tells what its events say",
         )
     raise ConfigError(
         f"there is no trail of an order {shown}",
-        mend="check the id; a trail goes a week after its order has ended, and `farandole replay inspect --saga` reads "
-        "what is left in the topics",
+        mend="check the id; a trail goes a week after its order has ended, and `farandole story` tells what is left in "
+        "the topics",
     )
 
 
