@@ -229,15 +229,14 @@ def capture_answered(answer: CaptureAnswered) -> tuple[PaymentCaptured | Posted,
 
 
 def write_off(command: WriteOff, flow: str = "") -> tuple[PaymentWrittenOff | Posted | Withdraw, ...] | None:
-    """An operator gives up a capture or a void that is not confirmed. Anything else is not theirs to end; and what they
-    end in another flow than the order's would not be heard where the order is.
+    """An operator gives up a capture or a void that is not confirmed. Anything else is not theirs to end.
+
+    What they end in another flow than the payment's would not be heard where the order is: it changes nothing.
     """
     charge = charges.get(command.saga)
-    if (
-        charge is None
-        or (charge.flow and charge.flow != flow)
-        or charge.phase not in ("capturing", "voiding", "clearing")
-    ):
+    if charge is None or (charge.flow and charge.flow != flow):
+        return None
+    if charge.phase not in ("capturing", "voiding", "clearing"):
         return None
     what: PaymentOpenStep = "capture" if charge.phase == "capturing" else "void"
     charges[command.saga] = replace(charge, phase="capture_written_off" if what == "capture" else "void_written_off")
