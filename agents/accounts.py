@@ -137,7 +137,8 @@ def settle(
     end = "settled" if request.how == "keep" else "refunded"
     if known is not None and known.phase == end:
         return None
-    assert known is not None and known.phase == "debited", f"{request.how}: there is no debit in flight: {known}"
+    assert known is not None, f"{request.how}: there is no debit in flight"
+    assert known.phase == "debited", f"{request.how}: there is no debit in flight, it is {known.phase}"
     if request.how == "keep":
         movements[key] = replace(known, phase="settled")
         return None

@@ -1,8 +1,8 @@
 """The transfers service: moves money between two accounts, step by step, and keeps a row with every step.
 
 Invariants:
-- A transfer ends once: completed, if its credit was done; failed otherwise, and then nothing has moved, or the refund is
-  done.
+- A transfer ends once: completed, if its credit was done; failed otherwise, and then nothing has moved or all of it is
+  back.
 - The source is refunded only if the target itself has said that its credit is refused. A deadline that has passed says
   nothing about what was done: the account is asked to call its part off, and what the account says counts.
 - Each answer of an account counts once, and only when it was asked for.

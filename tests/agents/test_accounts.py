@@ -85,7 +85,7 @@ class TestClients:
         for bad in (deposit(), deposit(name="ben"), deposit(currency="USD")):
             if bad.currency == "USD":
                 accounts.open_account(opened())
-            with pytest.raises(AssertionError, match="no such account|in EUR"):
+            with pytest.raises(AssertionError, match=r"no such account|in EUR"):
                 accounts.fund(bad)
         accounts.close_account(CloseAccount(account="anna", saga="c"))
         with pytest.raises(AssertionError, match="closed"):
@@ -104,9 +104,10 @@ class TestTransfers:
     @pytest.mark.parametrize("amount", [0, -1, MAX_AMOUNT + 1])
     def test_an_amount_that_is_none_is_neither_debited_nor_credited(self, amount: int) -> None:
         accounts.open_account(opened())
-        for decide, request in ((accounts.debit, DebitAccount), (accounts.credit, CreditAccount)):
-            with pytest.raises(AssertionError, match="an amount is 1 to"):
-                decide(request(account="anna", amount=amount, currency="EUR", saga="t"))  # type: ignore[operator]
+        with pytest.raises(AssertionError, match="an amount is 1 to"):
+            accounts.debit(DebitAccount(account="anna", amount=amount, currency="EUR", saga="t"))
+        with pytest.raises(AssertionError, match="an amount is 1 to"):
+            accounts.credit(CreditAccount(account="anna", amount=amount, currency="EUR", saga="t"))
 
     def test_both_sides_of_one_transfer_on_one_account_are_two_movements(self) -> None:
         """No request that is valid asks for it; if it came, no money would be made of it."""
@@ -154,11 +155,11 @@ def test_whatever_is_asked_each_side_is_answered_once_and_every_booking_is_what_
         answers: Counter[tuple[str, str]] = Counter()
         ledger: Counter[str] = Counter()
         for request in asked:
-            before = {name: row for name, row in balances.items()}
+            before = dict(balances.items())
             try:
                 effects = DECISIONS[type(request)](request)
             except AssertionError:
-                assert {name: row for name, row in balances.items()} == before
+                assert dict(balances.items()) == before
                 continue
             for effect in effects if isinstance(effects, tuple) else (effects,) if effects else ():
                 if isinstance(effect, Booked):

@@ -1,9 +1,9 @@
-"""Transfers, accounts and what goes wrong with them, drawn from a seed; and what must hold, at every step and at rest."""
+"""Transfers and what goes wrong with them, drawn from a seed; and what must hold, at every step and at rest."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -30,8 +30,7 @@ from events import (
     TransfersCompleted,
     TransfersFailed,
 )
-from farandole import Event
-from tests.flows.world import World, saga_of
+from tests.flows.world import World
 
 TRANSFER, ACCOUNT = "transfer/1", "account/1"
 NAMES = ["anna", "ben", "carla", "nobody"]
@@ -122,15 +121,17 @@ def check_transfer(world: World, saga: str) -> None:
     assert len(ends) == 1, f"{saga} has ended {len(ends)} times: {ends}"
     did = {type(event) for event in world.events(saga, *ANSWERS)}
     memos = sorted(event.memo for event in world.events(saga, Booked))
-    if isinstance(ends[0], TransfersCompleted):
+    [end] = ends
+    if isinstance(end, TransfersCompleted):
         assert row.phase == "completed"
         assert did == {AccountsDebited, AccountsCredited}
         assert memos == ["credit", "debit"]
         assert world.row("accounts", "movements", f"{saga}/debit").phase == "settled"
         return
     assert row.phase == "failed"
-    assert row.reason == ends[0].reason != ""
-    if ends[0].refunded:
+    assert isinstance(end, TransfersFailed)
+    assert row.reason == end.reason != ""
+    if end.refunded:
         assert did == {AccountsDebited, AccountsCreditRefused, AccountsRefunded}
         assert memos == ["debit", "refund"]
     else:
