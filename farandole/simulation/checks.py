@@ -30,6 +30,7 @@ from farandole.audit.records import LogRecord, Place
 from farandole.audit.rounds import Options, audit
 from farandole.errors import CodecError
 from farandole.operations import DONE, REDRIVEN
+from farandole.simulation import transfer_checks
 from farandole.simulation.kafka_log import Stored
 from farandole.simulation.run import Run, Violation
 from farandole.simulation.workers import Service, Worker
@@ -47,6 +48,7 @@ def check(run: Run) -> list[Violation]:
     )
     run.counts["records"] += report.reading.records
     run.counts.update({name: getattr(report.orders, name) for name in ("completed", "cancelled", "refused", "parked")})
+    run.counts.update({f"transfers {end}": count for end, count in report.transfers.items()})
     found += [
         Violation(finding.check, str(finding)) for finding in report.findings if finding.where not in run.misplaced
     ]
@@ -93,10 +95,13 @@ class _Source:
 def _engine_checks(run: Run, log: Committed) -> Iterator[Violation]:
     yield from _tables(run, log)
     yield from _too_early(run, log)
+    if run.plan.transfers:
+        for what in transfer_checks.too_early(log, run.workshop.project.codec):
+            yield Violation("too-early", what)
     acted: set[tuple[bytes, bytes]] = set()
     yield from _order(run, log, acted)
     asked: set[str] = set()
-    for service in run.workshop.services.values():
+    for service in map(run.workshop.services.__getitem__, run.plan.workers):
         workers = [worker for worker in run.workers if worker.service is service]
         for partition in range(run.plan.partitions):
             yield from _Partition(run, log, service, workers[0], partition).check(acted)
@@ -123,7 +128,7 @@ def _tables(run: Run, log: Committed) -> Iterator[Violation]:
                         f"{worker.name} has another row {differing.decode()} in {table}/{partition} than its changelog"
                     )
                     yield Violation("tables-differ", what)
-    for service in run.workshop.services:
+    for service in run.plan.workers:
         for partition in range(run.plan.partitions):
             if owners[service, partition] != 1:
                 yield Violation("not-owned", f"{owners[service, partition]} workers own {service}/{partition}")

@@ -13,6 +13,8 @@ import msgspec
 
 from agents.order import order_id
 from events import OrderLine, PlaceOrder
+from farandole.simulation import transfers
+from farandole.simulation.transfers import AccountPlan, TransferPlan
 
 SERVICES: Final = ("order", "inventory", "payment", "shipping", "notification")
 
@@ -124,10 +126,16 @@ class Nonsense(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A decision that raises whenever it is asked about this order."""
+    """A decision that raises whenever it is asked about this order; a decision of transfers: about this transfer."""
 
     decision: str
     order: int
+
+    @property
+    def saga(self) -> str:
+        if self.decision.partition(".")[0] in transfers.SERVICES:
+            return TransferPlan(self.order, 0, "", "", 0).saga
+        return OrderPlan(self.order, 0, ()).saga
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -151,8 +159,9 @@ class Repair(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """repairs: what an operator does on the way; mends: at rest, he leaves nothing undone
 
-    workers: by service; rates: how often each kind of decision has another outcome than the plain one; faults: the
-    kinds that befall workers at a touch of Kafka, as often as they are named; budget: how many of them at the most
+    workers: by service, those of transfers only where there are any; rates: how often each kind of decision has another
+    outcome than the plain one; faults: the kinds that befall workers at a touch of Kafka, as often as they are named;
+    budget: how many of them at the most
     """
 
     seed: int
@@ -168,6 +177,8 @@ class Plan(msgspec.Struct, frozen=True):
     rates: dict[str, float] = {}
     faults: tuple[str, ...] = ()
     budget: int = 0
+    accounts: tuple[AccountPlan, ...] = ()
+    transfers: tuple[TransferPlan, ...] = ()
 
 
 def make_plan(seed: int, orders: int | None = None) -> Plan:
@@ -191,7 +202,7 @@ class _Maker:
         horizon = max(order.at for order in placed) + 1_500
         operator = Random(f"operator {self.seed}")  # of its own, so that all else stays as it was
         there_is_one = operator.random() < 0.6
-        return Plan(
+        plan = Plan(
             seed=self.seed,
             partitions=random.choice((1, 2, 2, 3)),
             workers=workers,
@@ -208,6 +219,15 @@ class _Maker:
             rates=self._rates(rough),
             faults=self._faults() if rough else (),
             budget=random.choice((2, 5, 10, 20)) if rough else 0,
+        )
+        money = transfers.draw(self.seed, rough)
+        return msgspec.structs.replace(
+            plan,
+            accounts=money.accounts,
+            transfers=money.transfers,
+            workers=plan.workers | dict(money.workers),
+            failures=(*plan.failures, *(Failure(*each) for each in money.failures)),
+            moves=(*plan.moves, *(Move(*each) for each in money.moves)),
         )
 
     def _order(self, number: int, skus: int, rough: bool, calls_off: bool) -> OrderPlan:

@@ -48,8 +48,8 @@ def timeline(workshop: Workshop, plan: Plan, answers: list[int]) -> tuple[Trial,
 
 
 def names_of(plan: Plan) -> dict[str, str]:
-    """Saga → its letter."""
-    return {order.saga: _letter(number) for number, order in enumerate(plan.orders)}
+    """Saga → its letter, transfers after orders."""
+    return {each.saga: _letter(number) for number, each in enumerate((*plan.orders, *plan.transfers))}
 
 
 def _letter(number: int) -> str:
@@ -95,7 +95,10 @@ def _described(workshop: Workshop, record: Stored) -> str:
     assert isinstance(event, Event)
     telling = [
         str(getattr(event, name))
-        for name in ("sku", "line", "quantity", "outcome", "what", "asked_by", "cause", "memo", "template")
+        for name in (
+            *("sku", "line", "quantity", "outcome", "what", "asked_by", "cause", "memo", "template"),
+            *("account", "amount", "how", "step", "reason", "refunded"),
+        )
         if hasattr(event, name)
     ]
     return f"{decoder.type.name} {' '.join(telling)}".rstrip()
