@@ -49,7 +49,8 @@ def timeline(workshop: Workshop, plan: Plan, answers: list[int]) -> tuple[Trial,
 
 def names_of(plan: Plan) -> dict[str, str]:
     """Saga → its letter, transfers after orders."""
-    return {each.saga: _letter(number) for number, each in enumerate((*plan.orders, *plan.transfers))}
+    sagas = [*(order.saga for order in plan.orders), *(transfer.saga for transfer in plan.transfers)]
+    return {saga: _letter(number) for number, saga in enumerate(sagas)}
 
 
 def _letter(number: int) -> str:
