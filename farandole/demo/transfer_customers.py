@@ -44,6 +44,8 @@ class Bank:
         self.plan, self._sender, self._seen = plan, sender, seen
         self._urls = {service: itertools.cycle(some) for service, some in urls.items()}
         self.intended: dict[str, float] = {}
+        self.answered: dict[str, float] = {}
+        """Transfer → seconds from when it was due to the HTTP answer."""
         self.answers: Counter[tuple[str, str]] = Counter()
         self.surprises: list[str] = []
         self._slots = asyncio.Semaphore(UNFINISHED)
@@ -95,6 +97,7 @@ class Bank:
     async def _ask_http(self, asked: Asked) -> None:
         body = body_of(asked.command)
         status, said = await self._request("start", "transfers", "POST", "/transfers", body)
+        self.answered[asked.order] = time.monotonic() - self.intended[asked.order]
         if said.get("transfer") != asked.order:
             self._surprise(f"POST /transfers answered with {said.get('transfer')}, not {asked.order}")
         decided = status != 202 or said.get("status") != "accepted"

@@ -26,7 +26,10 @@ class Row:
 
 @dataclass
 class Outcome:
-    """All that is known at the end of a run. Problems are what made it fail."""
+    """All that is known at the end of a run. Problems are what made it fail.
+
+    answered: transfer → seconds from when it was due to the HTTP answer
+    """
 
     run: dict[str, Any]
     transfers: dict[str, int]
@@ -39,6 +42,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     audit: dict[str, Any] | None = None
     next_steps: list[str] = field(default_factory=list)
+    answered: dict[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -46,7 +50,9 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """For --json."""
-        return {"ok": self.ok, **dataclasses.asdict(self)}
+        said = {"ok": self.ok, **dataclasses.asdict(self)}
+        del said["answered"]
+        return {**said, "parked": said["parked"][:MOST_LISTED]}
 
 
 def ending_of(saga: str, seen: Seen, parked: set[str]) -> str:

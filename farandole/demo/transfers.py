@@ -205,4 +205,5 @@ class _Transfers(_Play):
             problems=self.problems,
             seconds={name: round(seconds, 2) for name, seconds in self.seconds.items()},
             audit=audit,
+            answered=self.bank.answered,
         )
