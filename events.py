@@ -34,11 +34,17 @@ NotificationOutcome = Literal["delivered", "gave_up"]
 
 MailPhase = Literal["sending", "delivered", "gave_up"]
 
-OrderPhase = Literal["placed", "refused", "completed", "cancelled"]
+OrchestrationPhase = Literal[
+    "reserving", "authorising", "dispatching", "confirmed", "stopping", "finishing", "voiding", "releasing", "closing", "telling", "ended",
+]
+
+ShippingAsker = Literal["customer", "clock"]
 
 Confirmation = Literal["pending", "undone", "nothing_to_undo", "written_off"]
 
 PaymentPhase = Literal["pending", "captured", "written_off"]
+
+OrderPhase = Literal["placed", "refused", "completed", "cancelled"]
 
 PaymentOpenStep = Literal["capture", "void"]
 
@@ -46,7 +52,9 @@ ChargePhase = Literal[
     "authorising", "unwanted", "authorised", "declined", "voiding", "clearing", "voided", "capturing", "captured", "void_written_off", "capture_written_off",
 ]
 
-ShippingAsker = Literal["customer", "clock"]
+PrepaymentPhase = Literal[
+    "charging", "unwanted", "charged", "declined", "refunding", "clearing", "refunded", "earned", "refund_written_off",
+]
 
 ShipmentPhase = Literal["booking", "cancelling", "dispatched", "failed", "cancelled"]
 
@@ -81,30 +89,6 @@ class FarandoleStretch(Row, frozen=True, gc=False):
     last: int
 
 
-class ReservedLine(Row, frozen=True, gc=False):
-    """A line of the reservation.
-
-    line: Line number.
-    sku: The sku.
-    phase: Where it stands.
-    """
-
-    line: int
-    sku: str
-    phase: LinePhase
-
-
-class OrderStep(Row, frozen=True, gc=False):
-    """A step that was done, and how it was taken back.
-
-    step: What was done: `hold` (stock was held) or `authorise` (the card was authorised).
-    undone_by: Full name of the event that took it back, such as `payment.voided`.
-    """
-
-    step: str
-    undone_by: str
-
-
 class OrderLine(Row, frozen=True, gc=False):
     """A line of an order.
 
@@ -118,6 +102,49 @@ class OrderLine(Row, frozen=True, gc=False):
     sku: str
     quantity: int
     price: int
+
+
+class ReservedLine(Row, frozen=True, gc=False):
+    """A line of the reservation.
+
+    line: Line number.
+    sku: The sku.
+    phase: Where it stands.
+    """
+
+    line: int
+    sku: str
+    phase: LinePhase
+
+
+class OrchestrationStep(Row, frozen=True, gc=False):
+    """What the orchestrator asked for, and what came of it.
+
+    command: What it asked for, such as `reserve-stock`.
+    because: Full name of the event that made it ask.
+    sent: Record time of that event, milliseconds since 1970.
+    answer: Full name of the event that answered; empty as long as there is none.
+    said: What that event says, in a word or for people.
+    answered: Its record time, milliseconds since 1970.
+    """
+
+    command: str
+    because: str
+    sent: int
+    answer: str = ''
+    said: str = ''
+    answered: int = 0
+
+
+class OrderStep(Row, frozen=True, gc=False):
+    """A step that was done, and how it was taken back.
+
+    step: What was done: `hold` (stock was held) or `authorise` (the card was authorised).
+    undone_by: Full name of the event that took it back, such as `payment.voided`.
+    """
+
+    step: str
+    undone_by: str
 
 
 class LedgerEntry(Row, frozen=True, gc=False):
@@ -477,6 +504,44 @@ class FarandoleTimer(Row, frozen=True, gc=False):
     event: bytes
 
 
+class CommitStock(Event, frozen=True, gc=False):
+    """The order has left: what is held for it is sold. Answered by inventory.committed.
+
+    """
+
+    saga: str = ""
+
+
+class ReleaseStock(Event, frozen=True, gc=False):
+    """Release what is held for the order, or see to it that nothing will be. Answered by inventory.released, once.
+
+    """
+
+    saga: str = ""
+
+
+class ReserveStock(Event, frozen=True, gc=False):
+    """Hold every line of an order. Answered by inventory.reserved, or by inventory.rejected and inventory.released.
+
+    lines: What is ordered.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    ship_to: Postal address, as the carrier gets it.
+    card_token: The payment gateway's token for the customer's card.
+    reserve_for: Seconds for which the stock stays reserved.
+    """
+
+    lines: tuple[OrderLine, ...]
+    amount: int
+    currency: str
+    ship_to: str
+    card_token: str
+    reserve_for: int
+    saga: str = ""
+
+    __sensitive__ = frozenset({"card_token"})
+
+
 class InventoryCommitted(Event, frozen=True, gc=False):
     """Everything that was held for the order is sold.
 
@@ -651,6 +716,18 @@ class MailAnswered(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class Notify(Event, frozen=True, gc=False):
+    """Tell the customer how the order ended. Answered by notification.sent.
+
+    email: Where the customer gets mail; empty if the order names no usable address.
+    template: Which mail.
+    """
+
+    email: str
+    template: NotificationTemplate
+    saga: str = ""
+
+
 class NotificationSent(Event, frozen=True, gc=False):
     """A mail to the customer was accepted by the mail server, or given up.
 
@@ -674,6 +751,53 @@ class Mail(Row, frozen=True, gc=False):
 
     template: NotificationTemplate
     phase: MailPhase
+
+
+class OrchestratorConfirmed(Event, frozen=True, gc=False):
+    """The stock is reserved and the payment authorised: the order may be shipped.
+
+    ship_to: Postal address, as the carrier gets it.
+    """
+
+    ship_to: str
+    saga: str = ""
+
+
+class Orchestration(Row, frozen=True, gc=False):
+    """How far an order has come, and what was asked and answered on the way.
+
+    phase: What it waits for.
+    answer_within: Seconds that an answer may take before the point of no return.
+    stops: Who asked to stop it, in the order in which they were heard.
+    cause: Full name of the first event that stopped it.
+    reason: What that event said, or why shipping is asked to stop.
+    released: inventory.released.
+    voided: payment.voided, or payment.written_off in its place.
+    paid: payment.captured, or payment.written_off in its place.
+    committed: inventory.committed was heard.
+    steps: What was asked and answered, in the order in which it was asked.
+    """
+
+    phase: OrchestrationPhase
+    answer_within: int = 0
+    stops: tuple[ShippingAsker, ...] = ()
+    cause: str = ''
+    reason: str = ''
+    released: Confirmation = 'pending'
+    voided: Confirmation = 'pending'
+    paid: PaymentPhase = 'pending'
+    committed: bool = False
+    steps: tuple[OrchestrationStep, ...] = ()
+
+
+class AnswerOverdue(Event, frozen=True, gc=False):
+    """A command was not answered in time, which does not mean that it was not done.
+
+    step: The command that waits for its answer, such as `reserve-stock`.
+    """
+
+    step: str
+    saga: str = ""
 
 
 class OrderCancelRequested(Event, frozen=True, gc=False):
@@ -702,11 +826,37 @@ class OrderCancelled(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class AbandonOrder(Event, frozen=True, gc=False):
+    """Everything that was done is taken back: the order is cancelled. From an orchestrator.
+
+    cause: Full name of the first event that stopped it, such as `inventory.rejected`.
+    reason: What that event said, for people.
+    released: How the release of the stock ended.
+    voided: How the void of the authorisation ended; pending if there was none to ask for.
+    """
+
+    cause: str
+    reason: str
+    released: Confirmation
+    voided: Confirmation
+    saga: str = ""
+
+
 class CancelOrder(Event, frozen=True, gc=False):
     """The customer wants the order stopped. Shipping decides whether it still can be.
 
     """
 
+    saga: str = ""
+
+
+class CompleteOrder(Event, frozen=True, gc=False):
+    """Everything is done: the order is completed. From an orchestrator.
+
+    written_off: An operator has given up the capture.
+    """
+
+    written_off: bool
     saga: str = ""
 
 
@@ -812,6 +962,9 @@ class Order(Row, frozen=True, gc=False):
     voided: payment.voided, or payment.written_off in its place.
     paid: payment.captured, or payment.written_off in its place.
     committed: inventory.committed was heard.
+    flow: Key of the flow in which it was placed; empty for orders from before there was more than `order/1`.
+    charged_first: The card is charged before anything else; what stops it owes a refund.
+    refunded: payment.refunded, or payment.refund_written_off in its place.
     """
 
     phase: OrderPhase
@@ -827,6 +980,9 @@ class Order(Row, frozen=True, gc=False):
     voided: Confirmation = 'pending'
     paid: PaymentPhase = 'pending'
     committed: bool = False
+    flow: str = ''
+    charged_first: bool = False
+    refunded: Confirmation = 'pending'
 
 
 class PaymentAuthorised(Event, frozen=True, gc=False):
@@ -869,6 +1025,34 @@ class CaptureAnswered(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class ChargeAnswered(Event, frozen=True, gc=False):
+    """The gateway answered a charge.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class RefundAnswered(Event, frozen=True, gc=False):
+    """The gateway answered a refund.
+
+    outcome: What came of the call.
+    reference: The other side's name for what it did; empty unless accepted.
+    reason: Why not; empty if accepted.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
 class VoidAnswered(Event, frozen=True, gc=False):
     """The gateway answered a void.
 
@@ -894,6 +1078,62 @@ class PaymentCaptured(Event, frozen=True, gc=False):
     amount: int
     currency: str
     reference: str
+    saga: str = ""
+
+
+class PaymentCharged(Event, frozen=True, gc=False):
+    """The card was charged before anything else was done for the order. It says all that who goes on from here
+    needs.
+
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    reference: The gateway's name for it.
+    lines: What is ordered.
+    ship_to: Postal address, as the carrier gets it.
+    reserve_for: Seconds for which the stock stays reserved.
+    """
+
+    amount: int
+    currency: str
+    reference: str
+    lines: tuple[OrderLine, ...]
+    ship_to: str
+    reserve_for: int
+    saga: str = ""
+
+
+class AuthorisePayment(Event, frozen=True, gc=False):
+    """Authorise the order's amount. Answered by payment.authorised, payment.declined or payment.failed.
+
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    card_token: The payment gateway's token for the customer's card.
+    ship_to: Postal address, as the carrier gets it.
+    """
+
+    amount: int
+    currency: str
+    card_token: str
+    ship_to: str
+    saga: str = ""
+
+    __sensitive__ = frozenset({"card_token"})
+
+
+class CapturePayment(Event, frozen=True, gc=False):
+    """The order has left: charge the card. Answered by payment.captured, or payment.written_off in its place.
+
+    """
+
+    saga: str = ""
+
+
+class VoidPayment(Event, frozen=True, gc=False):
+    """Void what is authorised for the order, or see to it that nothing will be. Answered by payment.voided, once,
+    or payment.written_off in its place.
+
+    """
+
     saga: str = ""
 
 
@@ -944,6 +1184,40 @@ class Posted(Event, frozen=True, gc=False):
     saga: str = ""
 
 
+class PaymentRefundStuck(Event, frozen=True, gc=False):
+    """The gateway refused a refund, which it never should. The order waits for an operator's write-off.
+
+    reason: What the gateway said, for people.
+    """
+
+    reason: str
+    saga: str = ""
+
+
+class PaymentRefundWrittenOff(Event, frozen=True, gc=False):
+    """An operator gave up a refund, which is owed to the customer in another way. Stands for its confirmation.
+
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    reason: The operator's reason.
+    """
+
+    amount: int
+    currency: str
+    reason: str
+    saga: str = ""
+
+
+class PaymentRefunded(Event, frozen=True, gc=False):
+    """The customer has the money back, and nothing will be charged any more.
+
+    outcome: Whether something had been charged; undone if nobody knows.
+    """
+
+    outcome: UndoOutcome
+    saga: str = ""
+
+
 class PaymentStuck(Event, frozen=True, gc=False):
     """The gateway refused a capture or a void, which it never should. The order waits for an operator's write-off.
 
@@ -970,6 +1244,28 @@ class Charge(Row, frozen=True, gc=False):
     amount: int = 0
     currency: str = ''
     ship_to: str = ''
+    stuck: bool = False
+
+
+class Prepayment(Row, frozen=True, gc=False):
+    """The payment of an order that is charged first. `refunded` with nothing else is one that was taken back before
+    it was asked for.
+
+    phase: Where it stands.
+    amount: Total of the order, in minor units.
+    currency: Currency of all amounts, ISO 4217, three capital letters.
+    lines: The order's lines, until the card is charged.
+    ship_to: Postal address, until the card is charged.
+    reserve_for: Seconds for which the stock stays reserved, until the card is charged.
+    stuck: The gateway refused a refund, which it cannot refuse, and payment.refund_stuck said so.
+    """
+
+    phase: PrepaymentPhase
+    amount: int = 0
+    currency: str = ''
+    lines: tuple[OrderLine, ...] = ()
+    ship_to: str = ''
+    reserve_for: int = 0
     stuck: bool = False
 
 
@@ -1044,6 +1340,27 @@ class ShippingCancelled(Event, frozen=True, gc=False):
     """
 
     asked_by: ShippingAsker
+    saga: str = ""
+
+
+class CancelShipment(Event, frozen=True, gc=False):
+    """Stop the order if it still can be, which shipping alone decides. Answered by shipping.cancelled,
+    shipping.failed or shipping.cancel_refused.
+
+    asked_by: Who wants it stopped.
+    """
+
+    asked_by: ShippingAsker
+    saga: str = ""
+
+
+class DispatchShipment(Event, frozen=True, gc=False):
+    """Book the carrier. Answered by shipping.dispatched, shipping.failed or shipping.cancelled.
+
+    ship_to: Postal address, as the carrier gets it.
+    """
+
+    ship_to: str
     saga: str = ""
 
 

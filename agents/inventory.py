@@ -16,6 +16,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from events import (
+    CommitStock,
     Delivery,
     Hold,
     InventoryCommitted,
@@ -29,11 +30,14 @@ from events import (
     InventoryReserved,
     LinePhase,
     OrderPlaced,
+    PaymentCharged,
     PaymentDeclined,
     PaymentFailed,
+    ReleaseStock,
     Reservation,
     ReservationExpired,
     ReservedLine,
+    ReserveStock,
     ShippingCancelled,
     ShippingDispatched,
     ShippingFailed,
@@ -140,7 +144,9 @@ def _move(sku: str, available: int = 0, held: int = 0, sold: int = 0) -> None:
 Rollback = tuple[InventoryRejected | StockReleaseRequested | InventoryReleased | CancelTimer, ...]
 
 
-def request_holds(order: OrderPlaced) -> tuple[StockHoldRequested | Timer[ReservationExpired], ...] | None:
+def request_holds(
+    order: OrderPlaced | PaymentCharged | ReserveStock,
+) -> tuple[StockHoldRequested | Timer[ReservationExpired], ...] | None:
     """Ask for a hold on each line, and be reminded. An order that was stopped before it was heard of gets none."""
     if order.saga in reservations:
         return None
@@ -149,7 +155,7 @@ def request_holds(order: OrderPlaced) -> tuple[StockHoldRequested | Timer[Reserv
         lines=tuple(ReservedLine(line=line.line, sku=line.sku, phase="asked") for line in order.lines),
         amount=order.amount,
         currency=order.currency,
-        card_token=order.card_token,
+        card_token="" if isinstance(order, PaymentCharged) else order.card_token,
         ship_to=order.ship_to,
     )
     requests = (StockHoldRequested(sku=line.sku, line=line.line, quantity=line.quantity) for line in order.lines)
@@ -193,7 +199,9 @@ def expire(timer: ReservationExpired) -> InventoryExpiryRequested | Rollback | N
     return None
 
 
-def request_releases(cause: PaymentDeclined | PaymentFailed | ShippingFailed | ShippingCancelled) -> Rollback | None:
+def request_releases(
+    cause: PaymentDeclined | PaymentFailed | ShippingFailed | ShippingCancelled | ReleaseStock,
+) -> Rollback | None:
     """Somebody stopped the order: release what is held for it, or see to it that nothing will be."""
     reservation = reservations.get(cause.saga) or UNHEARD_OF
     assert reservation.phase not in ("committing", "committed"), "behind the point of no return nothing is taken back"
@@ -226,7 +234,7 @@ def line_released(answer: InventoryLineReleased) -> InventoryReleased | None:
     return InventoryReleased(outcome="undone" if _any_is(lines, "released") else "nothing_to_undo")
 
 
-def request_commits(event: ShippingDispatched) -> tuple[StockCommitRequested | CancelTimer, ...] | None:
+def request_commits(event: ShippingDispatched | CommitStock) -> tuple[StockCommitRequested | CancelTimer, ...] | None:
     """The order has left: what is held for it is sold."""
     reservation = reservations[event.saga]
     if reservation.phase in ("committing", "committed"):

@@ -15,6 +15,7 @@ from events import (
     MailAnswered,
     NotificationSent,
     NotificationTemplate,
+    Notify,
     OrderCancelled,
     OrderCompleted,
     OrderRefused,
@@ -44,6 +45,10 @@ def tell_cancelled(end: OrderCancelled) -> Call[MailAnswered] | NotificationSent
 
 def tell_refused(end: OrderRefused) -> Call[MailAnswered] | NotificationSent | None:
     return _mail(end.saga, end.email, "refused")
+
+
+def tell(command: Notify) -> Call[MailAnswered] | NotificationSent | None:
+    return _mail(command.saga, command.email, command.template)
 
 
 def _mail(saga: str, to: str, template: NotificationTemplate) -> Call[MailAnswered] | NotificationSent | None:

@@ -1,7 +1,8 @@
 """The order service: accepts orders, and says how each of them ended.
 
 Invariant: an accepted order ends exactly once. It is completed when it is paid and committed. It is cancelled when
-everything that its first cause owes has been confirmed; causes that come later are noted and change nothing.
+everything that its first cause owes has been confirmed; causes that come later are noted and change nothing. Where an
+orchestrator takes the order through its steps, it is the orchestrator who knows that; the same two events say so.
 
 Confirmations may be heard before their cause, because they lie in other topics: they are remembered.
 """
@@ -15,7 +16,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from events import (
+    AbandonOrder,
     CancelOrder,
+    CompleteOrder,
     InventoryCommitted,
     InventoryRejected,
     InventoryReleased,
@@ -28,8 +31,11 @@ from events import (
     OrderRefused,
     OrderStep,
     PaymentCaptured,
+    PaymentCharged,
     PaymentDeclined,
     PaymentFailed,
+    PaymentRefunded,
+    PaymentRefundWrittenOff,
     PaymentVoided,
     PaymentWrittenOff,
     PlaceOrder,
@@ -41,7 +47,7 @@ from farandole import App
 app = App("order", views="web.orders", intake="order.commands")
 orders = app.Table("orders", value=Order, ended=lambda order: order.phase != "placed", help="Every order, by its id.")
 
-OWED: Final = {
+OWED: Final[dict[str, list[str]]] = {
     "inventory.rejected": ["released"],
     "payment.declined": ["released"],
     "payment.failed": ["voided", "released"],
@@ -49,6 +55,15 @@ OWED: Final = {
     "shipping.cancelled": ["voided", "released"],
 }
 """What has to be confirmed before an order that was stopped by this event is cancelled."""
+
+OWED_IF_CHARGED_FIRST: Final[dict[str, list[str]]] = {
+    "inventory.rejected": ["refunded", "released"],
+    "payment.declined": [],
+    "payment.failed": ["refunded"],
+    "shipping.failed": ["refunded", "released"],
+    "shipping.cancelled": ["refunded", "released"],
+}
+"""The same for an order that is charged first. Where payment stops it, nothing has been asked of inventory."""
 
 MAX_LINES: Final = 100
 MAX_LINE_NUMBER: Final = 10_000
@@ -138,19 +153,28 @@ def _total(lines: tuple[OrderLine, ...]) -> int:
 # ---- how an order begins
 
 
-def place(command: PlaceOrder) -> OrderPlaced | OrderRefused | None:
-    """Accept the order, or refuse it.
+def place(command: PlaceOrder, flow: str = "") -> OrderPlaced | OrderRefused | None:
+    """Accept the order, or refuse it. It is authorised first, and charged when it has left.
 
     Whatever comes for an order that is known changes nothing: the same request again is the same order, and another
-    body under the same key must not touch it (over HTTP it is answered with 409).
+    body under the same key, or another flow, must not touch it (over HTTP it is answered with 409).
     """
+    return _place(command, flow, charged_first=False)
+
+
+def place_charged_first(command: PlaceOrder, flow: str = "") -> OrderPlaced | OrderRefused | None:
+    """Accept the order, or refuse it. It is charged before anything else, so whatever stops it owes a refund."""
+    return _place(command, flow, charged_first=True)
+
+
+def _place(command: PlaceOrder, flow: str, charged_first: bool) -> OrderPlaced | OrderRefused | None:
     if command.saga in orders:
         return None
     problems = validate(command)
     if command.saga != order_id(command.customer, command.idempotency_key):
         problems.append("the order's id is not the one of its customer and idempotency key")
     if problems:
-        return _refuse(command, "; ".join(problems))
+        return _refuse(command, "; ".join(problems), flow)
     amount = _total(command.lines)
     orders[command.saga] = Order(
         phase="placed",
@@ -159,6 +183,8 @@ def place(command: PlaceOrder) -> OrderPlaced | OrderRefused | None:
         email=command.email,
         amount=amount,
         currency=command.currency,
+        flow=flow,
+        charged_first=charged_first,
     )
     return OrderPlaced(
         customer=command.customer,
@@ -171,7 +197,7 @@ def place(command: PlaceOrder) -> OrderPlaced | OrderRefused | None:
     )
 
 
-def _refuse(command: PlaceOrder, reason: str) -> OrderRefused:
+def _refuse(command: PlaceOrder, reason: str, flow: str = "") -> OrderRefused:
     """Refused for good: the same id stays refused. What is kept and published is cut to size, as it may be anything."""
     customer, email, reason = command.customer[:128], command.email, reason[:MAX_REASON]
     if not _usable_email(email):
@@ -184,14 +210,19 @@ def _refuse(command: PlaceOrder, reason: str) -> OrderRefused:
         amount=0,
         currency="",
         reason=reason,
+        flow=flow,
     )
     return OrderRefused(customer=customer, email=email, reason=reason)
 
 
-def cancel(command: CancelOrder) -> OrderCancelRequested | None:
-    """Ask for the order to be stopped, once, unless it has ended or is being stopped already."""
+def cancel(command: CancelOrder, flow: str = "") -> OrderCancelRequested | None:
+    """Ask for the order to be stopped, once, unless it has ended or is being stopped already. A command that names
+    another flow than the order's is nobody's: what it caused would not be heard where the order is.
+    """
     order = orders.get(command.saga)
-    if order is None or order.phase != "placed" or order.cancel_requested or order.causes:
+    if order is None or (order.flow and order.flow != flow):
+        return None
+    if order.phase != "placed" or order.cancel_requested or order.causes:
         return None
     orders[command.saga] = replace(order, cancel_requested=True)
     return OrderCancelRequested()
@@ -204,8 +235,17 @@ def captured(event: PaymentCaptured) -> OrderCompleted | None:
     return _progress(event.saga, paid="captured")
 
 
+def charged(event: PaymentCharged) -> OrderCompleted | None:
+    """Paid before the point of no return: it may be stopped all the same, and is refunded then."""
+    return None if orders[event.saga].causes else _progress(event.saga, paid="captured")
+
+
 def committed(event: InventoryCommitted) -> OrderCompleted | None:
     return _progress(event.saga, committed=True)
+
+
+def complete(command: CompleteOrder) -> OrderCompleted | None:
+    return _progress(command.saga, paid="written_off" if command.written_off else "captured", committed=True)
 
 
 def _progress(saga: str, **heard: Any) -> OrderCompleted | None:
@@ -259,11 +299,34 @@ def voided(event: PaymentVoided) -> OrderCancelled | None:
     return _confirmed(event.saga, voided=event.outcome)
 
 
+def refunded(event: PaymentRefunded) -> OrderCancelled | None:
+    return _confirmed(event.saga, refunded=event.outcome)
+
+
+def refund_written_off(event: PaymentRefundWrittenOff) -> OrderCancelled | None:
+    return _confirmed(event.saga, refunded="written_off")
+
+
 def written_off(event: PaymentWrittenOff) -> OrderCompleted | OrderCancelled | None:
     """What an operator has given up counts as confirmed."""
-    if event.what == "capture":
-        return _progress(event.saga, paid="written_off")
-    return _confirmed(event.saga, voided="written_off")
+    if event.what == "void":
+        return _confirmed(event.saga, voided="written_off")
+    return capture_written_off(event)
+
+
+def capture_written_off(event: PaymentWrittenOff) -> OrderCompleted | None:
+    """Voids are somebody else's here."""
+    return _progress(event.saga, paid="written_off") if event.what == "capture" else None
+
+
+def abandon(command: AbandonOrder) -> OrderCancelled | None:
+    """The orchestrator has taken back whatever there was to take back."""
+    order = orders[command.saga]
+    assert order.phase != "completed", f"{command.cause} after the order was completed"
+    if order.phase != "placed":
+        return None
+    taken_back = replace(order, released=command.released, voided=command.voided)
+    return _cancelled(command.saga, replace(taken_back, causes=(command.cause,), reason=command.reason))
 
 
 def _stopped(saga: str, cause: str, reason: str) -> OrderCancelled | None:
@@ -285,6 +348,10 @@ def _cancel_if_undone(saga: str, order: Order) -> OrderCancelled | None:
     if order.phase != "placed" or not order.causes or _owes(order):
         orders[saga] = order
         return None
+    return _cancelled(saga, order)
+
+
+def _cancelled(saga: str, order: Order) -> OrderCancelled:
     orders[saga] = replace(order, phase="cancelled")
     return OrderCancelled(
         customer=order.customer,
@@ -296,13 +363,15 @@ def _cancel_if_undone(saga: str, order: Order) -> OrderCancelled | None:
 
 
 def _owes(order: Order) -> bool:
-    return any(getattr(order, confirmation) == "pending" for confirmation in OWED[order.causes[0]])
+    owed = OWED_IF_CHARGED_FIRST if order.charged_first else OWED
+    return any(getattr(order, confirmation) == "pending" for confirmation in owed[order.causes[0]])
 
 
 def _steps_taken_back(order: Order) -> tuple[OrderStep, ...]:
     undone_by = {
         "hold": {"undone": "inventory.released"}.get(order.released),
         "authorise": {"undone": "payment.voided", "written_off": "payment.written_off"}.get(order.voided),
+        "charge": {"undone": "payment.refunded", "written_off": "payment.refund_written_off"}.get(order.refunded),
     }
     return tuple(OrderStep(step=step, undone_by=event) for step, event in undone_by.items() if event)
 

@@ -1,13 +1,18 @@
-"""The payment service: authorises, captures and voids at the payment gateway, and keeps the ledger.
+"""The payment service: takes the customers' money at the payment gateway, gives it back, and keeps the ledger.
+
+An order's card is either authorised, and charged when the order has left (`charges`: authorise, capture, void), or
+charged before anything else is done (`prepayments`: charge, refund). Which of the two is the flow's to say.
 
 Invariants:
-- A card is charged once or not at all, and only after shipping.dispatched.
-- What was authorised, or may have been, is captured, voided, or written off by an operator.
-- An order that owes a void gets one payment.voided, or payment.written_off in its place, however early it is asked for.
+- A card is charged once or not at all; a capture only after shipping.dispatched.
+- What was authorised, or may have been, is captured, voided, or written off by an operator. What was charged, or may
+  have been, is earned when the order leaves, refunded, or written off.
+- An order that owes a void gets one payment.voided, or payment.written_off in its place, however early it is asked for;
+  one that owes a refund gets one payment.refunded, or payment.refund_written_off.
 - Every posting of the ledger adds up to zero; docs/ledger.md says which accounts there are.
 
-A deadline does not mean "not done". After an authorisation of unknown fate the same key is voided until the gateway
-confirms, and the gateway refuses an authorisation whose void it has seen.
+A deadline does not mean "not done". After an authorisation or a charge of unknown fate the same key is voided or
+refunded until the gateway confirms, and the gateway refuses a step whose compensation it has seen.
 """
 
 from __future__ import annotations
@@ -18,23 +23,35 @@ from msgspec.structs import replace
 
 from events import (
     AuthoriseAnswered,
+    AuthorisePayment,
     CaptureAnswered,
+    CapturePayment,
     Charge,
+    ChargeAnswered,
+    InventoryRejected,
     InventoryReserved,
     LedgerEntry,
+    OrderPlaced,
     PaymentAuthorised,
     PaymentCaptured,
+    PaymentCharged,
     PaymentDeclined,
     PaymentFailed,
     PaymentOpenStep,
+    PaymentRefunded,
+    PaymentRefundStuck,
+    PaymentRefundWrittenOff,
     PaymentStuck,
     PaymentVoided,
     PaymentWrittenOff,
     Posted,
+    Prepayment,
+    RefundAnswered,
     ShippingCancelled,
     ShippingDispatched,
     ShippingFailed,
     VoidAnswered,
+    VoidPayment,
     WriteOff,
 )
 from farandole import App, Call, Withdraw
@@ -46,6 +63,12 @@ charges = app.Table(
     ended=lambda charge: charge.phase in ("declined", "voided", "captured"),
     help="The payment of each order, by its id.",
 )
+prepayments = app.Table(
+    "prepayments",
+    value=Prepayment,
+    ended=lambda prepayment: prepayment.phase in ("declined", "refunded", "earned"),
+    help="The payment of each order that is charged first, by its id.",
+)
 gateway = app.outside("gateway", "PAYMENT_GATEWAY_URL")
 
 OPEN: Final = "authorisations.open"
@@ -53,6 +76,8 @@ CUSTOMERS: Final = "authorisations.customers"
 RECEIVABLE: Final = "gateway.receivable"
 SALES: Final = "sales"
 LOSSES: Final = "losses.written_off"
+PREPAID: Final = "customers.prepaid"
+UNREFUNDED: Final = "customers.unrefunded"
 
 POSTINGS: Final = {
     "authorise": {OPEN: +1, CUSTOMERS: -1},
@@ -61,6 +86,11 @@ POSTINGS: Final = {
     "write_off_void": {OPEN: -1, CUSTOMERS: +1},
     "write_off_capture": {OPEN: -1, CUSTOMERS: +1, LOSSES: +1, SALES: -1},
     "recover": {RECEIVABLE: +1, LOSSES: -1},
+    "charge": {RECEIVABLE: +1, PREPAID: -1},
+    "earn": {PREPAID: +1, SALES: -1},
+    "refund": {RECEIVABLE: -1, PREPAID: +1},
+    "write_off_refund": {PREPAID: +1, UNREFUNDED: -1},
+    "refund_after_all": {RECEIVABLE: -1, UNREFUNDED: +1},
 }
 """What each kind of posting does to the accounts, times the amount: debit +, credit -. A row adds up to zero."""
 
@@ -68,13 +98,15 @@ MAX_AMOUNT: Final = 1 << 53
 """What an order may come to; beyond it the ledger's sums would not be exact in every language."""
 
 AUTHORISE_WITHIN: Final = 10.0
-"""Seconds. Voids and captures have no deadline: they are tried until the gateway confirms or an operator gives up."""
+CHARGE_WITHIN: Final = 10.0
+"""Seconds. Voids, captures and refunds have no deadline: they are tried until the gateway confirms or an operator gives
+up."""
 
 
 # ---- authorise
 
 
-def authorise(order: InventoryReserved) -> Call[AuthoriseAnswered] | None:
+def authorise(order: InventoryReserved | AuthorisePayment) -> Call[AuthoriseAnswered] | None:
     """Authorise the order's amount. An order that was stopped before it was heard of is not."""
     if order.saga in charges:
         return None
@@ -86,12 +118,7 @@ def authorise(order: InventoryReserved) -> Call[AuthoriseAnswered] | None:
         outside=gateway,
         operation="authorise",
         key=_authorisation_key(order.saga),
-        body={
-            "amount": order.amount,
-            "currency": order.currency,
-            "card_token": order.card_token,
-            "order": order.saga,
-        },
+        body=_payment_of(order),
         answer=AuthoriseAnswered,
         deadline=AUTHORISE_WITHIN,
     )
@@ -136,7 +163,7 @@ def _unwanted(charge: Charge, answer: AuthoriseAnswered) -> Authorised | Payment
 # ---- take it back
 
 
-def void(cause: ShippingFailed | ShippingCancelled) -> Call[VoidAnswered] | PaymentVoided | None:
+def void(cause: ShippingFailed | ShippingCancelled | VoidPayment) -> Call[VoidAnswered] | PaymentVoided | None:
     """The order was stopped: void what is authorised, or see to it that nothing will be."""
     charge = charges.get(cause.saga)
     if charge is None or charge.phase == "declined":
@@ -167,7 +194,7 @@ def void_answered(answer: VoidAnswered) -> tuple[PaymentVoided | Posted, ...] | 
 # ---- charge
 
 
-def capture(event: ShippingDispatched) -> Call[CaptureAnswered] | None:
+def capture(event: ShippingDispatched | CapturePayment) -> Call[CaptureAnswered] | None:
     """The order has left: charge the card."""
     charge = charges[event.saga]
     if charge.phase in ("capturing", "captured", "capture_written_off"):
@@ -223,7 +250,134 @@ def _stuck(what: PaymentOpenStep, charge: Charge, answer: CaptureAnswered | Void
     return PaymentStuck(what=what, reason=answer.reason)
 
 
+# ---- charged first
+
+
+def charge(order: OrderPlaced) -> Call[ChargeAnswered] | None:
+    """Charge the order's amount. An order that was stopped before it was heard of is not."""
+    if order.saga in prepayments:
+        return None
+    assert 0 <= order.amount <= MAX_AMOUNT, f"an amount is 0 to {MAX_AMOUNT} minor units"
+    prepayments[order.saga] = Prepayment(
+        phase="charging",
+        amount=order.amount,
+        currency=order.currency,
+        lines=order.lines,
+        ship_to=order.ship_to,
+        reserve_for=order.reserve_for,
+    )
+    return Call(
+        outside=gateway,
+        operation="charge",
+        key=_charge_key(order.saga),
+        body=_payment_of(order),
+        answer=ChargeAnswered,
+        deadline=CHARGE_WITHIN,
+    )
+
+
+Charged = tuple[PaymentCharged | PaymentFailed | Posted | Call[RefundAnswered], ...]
+
+
+def charge_answered(answer: ChargeAnswered) -> Charged | PaymentDeclined | PaymentRefunded | None:
+    """The order was wanted, and is told of; or it was stopped meanwhile, and what came of it is refunded at once."""
+    before = prepayments[answer.saga]
+    if before.phase not in ("charging", "unwanted"):
+        return None
+    wanted = before.phase == "charging"
+    paid = Prepayment(phase="charged" if wanted else "refunding", amount=before.amount, currency=before.currency)
+    if answer.outcome == "refused":
+        prepayments[answer.saga] = Prepayment(phase="declined" if wanted else "refunded")
+        return PaymentDeclined(reason=answer.reason) if wanted else PaymentRefunded(outcome="nothing_to_undo")
+    if answer.outcome == "unknown":
+        prepayments[answer.saga] = replace(paid, phase="clearing")
+        refund_call = _refund_call(answer.saga, paid)
+        return (PaymentFailed(outcome="unknown", reason=answer.reason), refund_call) if wanted else (refund_call,)
+    prepayments[answer.saga] = paid
+    if not wanted:
+        return _post("charge", paid), _refund_call(answer.saga, paid)
+    told = PaymentCharged(
+        amount=before.amount,
+        currency=before.currency,
+        reference=answer.reference,
+        lines=before.lines,
+        ship_to=before.ship_to,
+        reserve_for=before.reserve_for,
+    )
+    return told, _post("charge", paid)
+
+
+def refund(
+    cause: InventoryRejected | ShippingFailed | ShippingCancelled,
+) -> Call[RefundAnswered] | PaymentRefunded | None:
+    """The order was stopped: give back what is charged, or see to it that nothing will be."""
+    before = prepayments.get(cause.saga)
+    if before is None or before.phase == "declined":
+        prepayments[cause.saga] = Prepayment(phase="refunded")
+        return PaymentRefunded(outcome="nothing_to_undo")
+    if before.phase == "charging":
+        prepayments[cause.saga] = Prepayment(phase="unwanted", amount=before.amount, currency=before.currency)
+        return None
+    if before.phase == "charged":
+        prepayments[cause.saga] = replace(before, phase="refunding")
+        return _refund_call(cause.saga, before)
+    assert before.phase != "earned", "a refund of what has left"
+    return None
+
+
+Refunded = tuple[PaymentRefunded | Posted, ...]
+
+
+def refund_answered(answer: RefundAnswered) -> Refunded | PaymentRefunded | Posted | PaymentRefundStuck | None:
+    """The customer has the money back. If an operator had given up by then, it is not owed in another way any more."""
+    before = prepayments[answer.saga]
+    if before.phase not in ("refunding", "clearing", "refund_written_off"):
+        return None
+    if answer.outcome != "accepted":
+        if before.stuck or before.phase == "refund_written_off":
+            return None
+        prepayments[answer.saga] = replace(before, stuck=True)
+        return PaymentRefundStuck(reason=answer.reason)
+    prepayments[answer.saga] = Prepayment(phase="refunded")
+    if before.phase == "refund_written_off":
+        return _post("refund_after_all", before)
+    if before.phase == "clearing":
+        return PaymentRefunded(outcome="undone")
+    return PaymentRefunded(outcome="undone"), _post("refund", before)
+
+
+def earn(event: ShippingDispatched) -> Posted | None:
+    """The order has left: what was prepaid is a sale, and is not refunded any more."""
+    before = prepayments[event.saga]
+    if before.phase == "earned":
+        return None
+    assert before.phase == "charged", f"it was dispatched, but its payment is {before.phase}"
+    prepayments[event.saga] = Prepayment(phase="earned")
+    return _post("earn", before)
+
+
+def write_off_refund(command: WriteOff) -> tuple[PaymentRefundWrittenOff | Posted | Withdraw, ...] | None:
+    """An operator gives up a refund that is not confirmed. Of a charge of unknown fate nothing is known to be owed."""
+    before = prepayments.get(command.saga)
+    if before is None or before.phase not in ("refunding", "clearing"):
+        return None
+    known = before.phase == "refunding"
+    prepayments[command.saga] = replace(before, phase="refund_written_off") if known else Prepayment(phase="refunded")
+    given_up = PaymentRefundWrittenOff(amount=before.amount, currency=before.currency, reason=command.reason)
+    withdrawn = Withdraw(_refund_key(command.saga))
+    return (withdrawn, given_up, _post("write_off_refund", before)) if known else (withdrawn, given_up)
+
+
 # ---- the gateway's keys, the ledger
+
+
+def _payment_of(order: InventoryReserved | AuthorisePayment | OrderPlaced) -> dict[str, str | int]:
+    return {
+        "amount": order.amount,
+        "currency": order.currency,
+        "card_token": order.card_token,
+        "order": order.saga,
+    }
 
 
 def _authorisation_key(saga: str) -> str:
@@ -249,13 +403,32 @@ def _void_call(saga: str) -> Call[VoidAnswered]:
     )
 
 
-def _post(memo: str, charge: Charge) -> Posted:
-    entries = (LedgerEntry(account=name, amount=sign * charge.amount) for name, sign in POSTINGS[memo].items())
-    return Posted(memo=memo, currency=charge.currency, entries=tuple(entries))
+def _charge_key(saga: str) -> str:
+    return f"{saga}/charge"
+
+
+def _refund_key(saga: str) -> str:
+    return f"{saga}/refund"
+
+
+def _refund_call(saga: str, paid: Prepayment) -> Call[RefundAnswered]:
+    return Call(
+        outside=gateway,
+        operation="refund",
+        key=_refund_key(saga),
+        body={"charge": _charge_key(saga), "amount": paid.amount},
+        answer=RefundAnswered,
+        deadline=None,
+    )
+
+
+def _post(memo: str, paid: Charge | Prepayment) -> Posted:
+    entries = (LedgerEntry(account=name, amount=sign * paid.amount) for name, sign in POSTINGS[memo].items())
+    return Posted(memo=memo, currency=paid.currency, entries=tuple(entries))
 
 
 @app.agent(app.inbox)
 async def payment(batches: Any) -> None:
-    """Authorises, captures and voids, and keeps the ledger."""
+    """Takes the customers' money, gives it back, and keeps the ledger."""
     async for batch in batches:
         batch.decide()

@@ -22,7 +22,11 @@ from msgspec.structs import replace
 from events import (
     BookAnswered,
     CancelAnswered,
+    CancelShipment,
+    DispatchShipment,
     InventoryExpiryRequested,
+    InventoryReserved,
+    OrchestratorConfirmed,
     OrderCancelRequested,
     PaymentAuthorised,
     Shipment,
@@ -47,7 +51,9 @@ BOOK_WITHIN: Final = 10.0
 """Seconds. The cancellation of a booking has no deadline: it is tried until the carrier confirms."""
 
 
-def book(order: PaymentAuthorised) -> Call[BookAnswered] | None:
+def book(
+    order: PaymentAuthorised | DispatchShipment | OrchestratorConfirmed | InventoryReserved,
+) -> Call[BookAnswered] | None:
     """Book the carrier. An order that was stopped before it was heard of is not booked."""
     if order.saga in shipments:
         return None
@@ -68,6 +74,10 @@ def stop_for_customer(request: OrderCancelRequested) -> ShippingCancelled | Ship
 
 def stop_for_clock(request: InventoryExpiryRequested) -> ShippingCancelled | ShippingCancelRefused | None:
     return _stop(request.saga, "clock")
+
+
+def stop(command: CancelShipment) -> ShippingCancelled | ShippingCancelRefused | None:
+    return _stop(command.saga, command.asked_by)
 
 
 def _stop(saga: str, asker: ShippingAsker) -> ShippingCancelled | ShippingCancelRefused | None:

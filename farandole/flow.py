@@ -1,20 +1,22 @@
 """A flow says who hears what: it binds events to the services' decisions, and nothing else.
 
-A decision never knows which flow called it, so the same one serves a choreographed and an orchestrated flow. What a
+A decision does not act by the flow that called it, so the same one serves a choreographed and an orchestrated flow; one
+that has to note the flow, so that commands find their way back into it, takes its key as `flow`. What a
 decision may publish is its return annotation; `Decision` reads it once, when the flow is written down, so a decision
 that cannot be bound is an error at import, not in the middle of the night.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +34,7 @@ class Decision:
     service:      id of the App in whose module it is defined
     hears:        the event classes its first parameter accepts
     takes_time:   whether it has a second parameter `at`, the record time in milliseconds since 1970
+    takes_flow:   whether it has a second parameter `flow`, the key of the flow that binds it
     publishes:    event classes it may return
     calls:        answer classes of the outside calls it may return
     timers:       event classes of the timers it may set
@@ -41,6 +44,7 @@ class Decision:
     service: str
     hears: frozenset[type[Event]]
     takes_time: bool
+    takes_flow: bool
     publishes: frozenset[type[Event]]
     calls: frozenset[type[Event]]
     timers: frozenset[type[Event]]
@@ -54,9 +58,10 @@ class Decision:
         except (NameError, TypeError) as error:
             raise FlowError(f"the annotations cannot be read: {error}", where=where) from error
         parameters = list(inspect.signature(function).parameters)
-        if parameters[1:] not in ([], ["at"]):
+        if parameters[1:] not in ([], ["at"], ["flow"]):
             raise FlowError(
-                f"a decision takes an event and, if it needs the record's time, `at`; this one takes {parameters}",
+                f"a decision takes an event and, if it needs them, the record's time, `at`, or its flow's key, `flow`; "
+                f"this one takes {parameters}",
                 where=where,
                 mend="whatever else it needs belongs in the event or in a table of its service",
             )
@@ -71,11 +76,24 @@ class Decision:
             function=function,
             service=_service_of(function, where),
             hears=frozenset(_alternatives(hints[parameters[0]])),
-            takes_time=len(parameters) == 2,
+            takes_time="at" in parameters[1:],
+            takes_flow="flow" in parameters[1:],
             publishes=frozenset(publishes),
             calls=frozenset(calls),
             timers=frozenset(timers),
         )
+
+    def bound(self, flow: str) -> Decision:
+        """As a flow with this key calls it: with the event and, perhaps, the time."""
+        if not self.takes_flow:
+            return self
+        unbound = self.function
+
+        @functools.wraps(unbound)
+        def decide(event: Event) -> Any:
+            return unbound(event, flow)
+
+        return replace(self, function=decide)
 
     @property
     def name(self) -> str:
@@ -106,7 +124,7 @@ class Flow:
 
         compensation: the decision that takes this step back; bind it to its own causes with `on` as well.
         """
-        bound = Decision.of(decision)
+        bound = Decision.of(decision).bound(self.key)
         where = f"flow {self.key}, {bound.name}"
         if event not in bound.hears:
             heard = " | ".join(sorted(cls.__name__ for cls in bound.hears))
@@ -142,6 +160,23 @@ def load_flows(package: str = "flows") -> dict[str, Flow]:
                     f"two flows are called {flow.key}", where=module.__name__, mend="give one a new version"
                 )
     return flows
+
+
+def begun_by(event: type[Event], flows: Mapping[str, Flow]) -> dict[str, Flow]:
+    """The flows in which some service hears `event`, by key, the oldest version of each name first."""
+    heard = [flow for flow in flows.values() if any(kind is event for _, kind in flow.bindings)]
+    return {flow.key: flow for flow in sorted(heard, key=lambda flow: (flow.name, flow.version))}
+
+
+def chosen(name: str, flows: Mapping[str, Flow]) -> str:
+    """The key of the flow that `order` (its newest version) or `order/1` names. FlowError says which there are."""
+    versions = [flow for flow in flows.values() if name in (flow.name, flow.key)]
+    if not versions:
+        raise FlowError(
+            f"there is no flow {name[:64]!r}",
+            mend=f"one of {', '.join(flows)}, or without the version for the newest of its name",
+        )
+    return max(versions, key=lambda flow: flow.version).key
 
 
 def _service_of(function: DecisionFunction, where: str) -> str:

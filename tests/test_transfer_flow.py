@@ -57,4 +57,4 @@ def test_workers_of_both_services_are_killed_and_no_money_is_made_or_lost() -> N
 def test_accounts_that_stand_still_answer_after_the_deadline_and_the_money_is_where_they_say() -> None:
     outcome = play(orders=100, seed=2, rate=30.0)
     check(outcome)
-    assert outcome.audit["timers"] == {}
+    assert outcome.audit["transfers"]["overdue"] > 0

@@ -34,6 +34,11 @@ CHART: Final[dict[str, dict[str, int]]] = {
         "sales": -1,
     },
     "recover": {"gateway.receivable": +1, "losses.written_off": -1},
+    "charge": {"gateway.receivable": +1, "customers.prepaid": -1},
+    "earn": {"customers.prepaid": +1, "sales": -1},
+    "refund": {"gateway.receivable": -1, "customers.prepaid": +1},
+    "write_off_refund": {"customers.prepaid": +1, "customers.unrefunded": -1},
+    "refund_after_all": {"gateway.receivable": -1, "customers.unrefunded": +1},
 }
 """What each posting does to the accounts, times the order's amount; docs/ledger.md. An outsider's copy, on purpose:
 taken from the service that is audited, a mistake there would be right here."""
@@ -188,9 +193,10 @@ def compare_money(
 class Charge(NamedTuple):
     """One order's payment as the topics have it, for whoever compares it with the outside.
 
-    amount:    of the order, -1: not known; captured: payment.captured was published
-    given_up:  an operator wrote the capture or the void off, so the gateway may have done it or not
+    amount:    of the order, -1: not known; captured: payment.captured, or payment.charged, was published
+    given_up:  an operator wrote the capture, the void or the refund off, so the gateway may have done it or not
     under_way: not ended, and parked or in a system that is not said to be at rest: the gateway may be ahead
+    first:     it is charged first, and refunded if it is stopped
     """
 
     amount: int
@@ -199,3 +205,4 @@ class Charge(NamedTuple):
     cancelled: bool
     given_up: bool
     under_way: bool
+    first: bool = False

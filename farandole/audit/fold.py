@@ -128,7 +128,12 @@ class Fold:
             saga.since = time
         if self._is_out_of_place(record, kind, saga, event, bool(link.cause)):
             return
-        if saga.flow != text:
+        if saga.flow != text and self._moves(saga, text, audit, bool(link.cause)):
+            saga.flow = text
+        elif saga.flow != text and not link.cause and audit is not None and type(event) in audit.beginnings:
+            self.counts["other_flows"] += 1
+            return
+        elif saga.flow != text:
             what = f"{decoder.type.name} belongs to {text}, other events of the saga to {saga.flow}"
             self.findings.add("two-flows", what, where=record.where, saga=event.saga)
             audit = self._audits[saga.flow.encode()][1]
@@ -139,6 +144,13 @@ class Fold:
             what = f"{decoder.type.name} without a cause"
             self.findings.add("uncaused", what, where=record.where, saga=event.saga)
         audit.take(saga, event, record)
+
+    def _moves(self, saga: Saga, flow: str, audit: FlowAudit | None, caused: bool) -> bool:
+        """A saga is of the flow in which a service took it up. A request to begin it in another one happened to nobody:
+        a key that is used in two flows at once is one order, in the flow that was first.
+        """
+        before = self._audits[saga.flow.encode()][1]
+        return caused and audit is not None and before is not None and before.is_only_asked(saga)
 
     def _chain_up(self, record: LogRecord, link: Link, event: Any, flow: bytes) -> None:
         """Where it lies, and of what it says it is an effect."""

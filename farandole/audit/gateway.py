@@ -40,13 +40,19 @@ class _Operation(msgspec.Struct, gc=False):
     status: int
     about: str = ""
     order: str = ""
+    outcome: str = ""
     amount: int | None = None
     currency: str = ""
     violation: str = ""
 
 
 class Payment(msgspec.Struct, gc=False):
-    """One order at the gateway. n: number of its first operation; amounts in minor units, -1: not done."""
+    """One order at the gateway. Amounts in minor units, -1: not done.
+
+    n:        number of its first operation
+    captured: or charged, without an authorisation before
+    refunded: amount that was given back of it
+    """
 
     n: int
     authorised: int = -1
@@ -54,6 +60,7 @@ class Payment(msgspec.Struct, gc=False):
     captures: int = 0
     currency: str = ""
     voided: bool = False
+    refunded: int = 0
 
 
 class Gateway:
@@ -108,6 +115,11 @@ class Gateway:
         payment = self.payments.setdefault(done.order, Payment(done.n))
         if done.operation == "authorise":
             payment.authorised, payment.currency = done.amount or 0, done.currency
+        elif done.operation == "charge":
+            payment.captured, payment.currency = max(payment.captured, 0) + (done.amount or 0), done.currency
+            payment.captures += 1
+        elif done.operation == "refund" and done.outcome == "undone":
+            payment.refunded += done.amount or 0
         elif done.operation == "capture":
             payment.captured = max(payment.captured, 0) + (done.amount or 0)
             payment.captures += 1
@@ -129,7 +141,8 @@ class Gateway:
                 findings.add("gateway-unknown-order", what, saga=order)
         for order, charge in charges.items():
             if charge.captured and order not in self.payments:
-                what = "payment.captured was published, the gateway knows nothing of the order"
+                told = "payment.charged" if charge.first else "payment.captured"
+                what = f"{told} was published, the gateway knows nothing of the order"
                 findings.add("gateway-differs", what, saga=order)
 
 
@@ -139,10 +152,14 @@ def _compare(order: str, payment: Payment, charge: Charge, findings: Findings) -
 
     if payment.captures > 1:
         differs(f"charged {payment.captures} times at the gateway")
-    if payment.captured >= 0 and not (charge.captured or charge.given_up or charge.under_way):
-        differs("charged at the gateway, but payment.captured was never published")
+    told = "payment.charged" if charge.first else "payment.captured"
+    taken_back = charge.first and charge.cancelled and payment.refunded == payment.captured
+    if payment.captured >= 0 and not (charge.captured or charge.given_up or charge.under_way or taken_back):
+        differs(f"charged at the gateway, but {told} was never published")
     if payment.captured < 0 and charge.captured:
-        differs("payment.captured was published, but the gateway did not charge")
+        differs(f"{told} was published, but the gateway did not charge")
+    if payment.refunded and not (charge.first and (charge.cancelled or charge.under_way)):
+        differs("refunded at the gateway, but the order was not cancelled")
     for amount, what in ((payment.authorised, "authorised"), (payment.captured, "charged")):
         if amount >= 0 and charge.amount >= 0 and (amount, payment.currency) != (charge.amount, charge.currency):
             named = (
@@ -151,3 +168,6 @@ def _compare(order: str, payment: Payment, charge: Charge, findings: Findings) -
             differs(named)
     if charge.cancelled and payment.authorised >= 0 and not (payment.voided or charge.given_up):
         findings.add("gateway-left-open", f"{payment.authorised} {payment.currency} still authorised", saga=order)
+    if charge.first and charge.cancelled and payment.captured > payment.refunded and not charge.given_up:
+        what = f"{payment.captured - payment.refunded} {payment.currency} charged and not refunded"
+        findings.add("gateway-left-open", what, saga=order)

@@ -19,7 +19,8 @@ from events import OrderLine, PlaceOrder, StockReceived
 from farandole.codec import Codec
 from farandole.config import ClientConfig
 from farandole.demo import plan as plans
-from farandole.demo.place import FLOW, RESTOCK, Customers
+from farandole.demo.flows import FLOW
+from farandole.demo.place import RESTOCK, Customers
 from farandole.demo.plan import Kinds, Placement, Plan, Wishes
 from farandole.demo.sending import Sender
 from farandole.demo.watch import Seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 from typing import Annotated, Any
@@ -16,6 +17,10 @@ WAYS = {"http": ("http",), "kafka": ("kafka",), "both": ("http", "kafka")}
 
 def command(
     orders: Annotated[int, typer.Option(help="Orders to place; bad ones come in addition.")] = 1_000,
+    flow: Annotated[
+        list[str] | None,
+        typer.Option(help="Flows in which orders are placed, repeated or with commas: order-pay-first, … or all."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Which orders, and what goes wrong with which.")] = 0,
     failures: Annotated[bool, typer.Option(help="Whether anything is to go wrong on purpose.")] = True,
     kill: Annotated[
@@ -48,12 +53,15 @@ def command(
     and the audit holds; 130 after Ctrl-C.
 
     Example: farandole demo --orders 5000 --kill payment@2000
+             farandole demo --flow order,order-pay-first
     """
+    from farandole.demo.flows import show
     from farandole.demo.mischief import Kill, parse_workers
     from farandole.demo.run import Options
 
     if transport not in WAYS:
         raise ConfigError(f"no such transport: {transport}", where="--transport", mend="http, kafka or both")
+    chosen = show(flow or ())
     options = Options(
         orders=orders,
         seed=seed,
@@ -65,9 +73,10 @@ def command(
         timeout=timeout,
         use_running=use_running,
         order_url=order_url,
+        flows=chosen.flows,
     )
     try:
-        ok = _play(options, keep, as_json)
+        ok = _play(chosen.module, options, keep, as_json)
     except FarandoleError as error:
         if as_json:
             print(json.dumps({"ok": False, "problems": [str(error)], "audit": None}), flush=True)
@@ -75,19 +84,16 @@ def command(
     raise typer.Exit(0 if ok else 1)
 
 
-def _play(options: Any, keep: bool, as_json: bool) -> bool:
-    from farandole.demo import further
-    from farandole.demo.report import print_outcome
-    from farandole.demo.run import prepared
-
+def _play(module: str, options: Any, keep: bool, as_json: bool) -> bool:
+    demos: Any = importlib.import_module(module)
     signal.signal(signal.SIGTERM, terminated)
-    with shown() as progress, prepared(options, progress) as demo:
+    with shown() as progress, demos.prepared(options, progress) as demo:
         outcome = demo.play(progress)
-        outcome.next_steps = further.next_steps(demo, kept=keep)
+        outcome.next_steps = demo.next_steps(keep)
         if keep:
             progress("it all runs until Ctrl-C", 0, 0)
-            show_outcome(outcome, as_json, print_outcome)
+            show_outcome(outcome, as_json, demos.print_outcome)
             until_interrupted()
     if not keep:
-        show_outcome(outcome, as_json, print_outcome)
-    return outcome.ok
+        show_outcome(outcome, as_json, demos.print_outcome)
+    return bool(outcome.ok)

@@ -28,6 +28,7 @@ COMMANDS = {
     "kafka": "Start, stop and look at a real Apache Kafka that needs neither Java nor Docker.",
     "worker": "Run the agents of one or more services.",
     "audit": "Read the topics as an outsider would and say whether every promise held.",
+    "trail": "Print an orchestrated order's audit trail: each command with its cause, its answer, and when.",
     "dead-letters": "Look at what services could not handle; have it decided again, edit it, or discard it.",
     "replay": "Read recorded history again: print it, rebuild tables from it, or see what other rules would have done.",
     "topics": "Compare topics.yaml and schemas/ with the code and the cluster, and apply them.",

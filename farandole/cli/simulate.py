@@ -11,7 +11,7 @@ import typer
 from farandole.cli import progress
 from farandole.errors import ConfigError
 
-FLOWS = ("order",)
+Flows = tuple[str, ...]
 
 
 def command(
@@ -21,7 +21,10 @@ def command(
         int | None, typer.Option(help="Play this seed alone, and tell its story if it fails.", min=0)
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes that share the work.", min=1, max=256)] = 1,
-    flow: Annotated[str, typer.Option(help="Which flow.")] = "order",
+    flow: Annotated[
+        list[str] | None,
+        typer.Option(help="Of which flows orders are, such as order,order-hybrid. All, mixed."),
+    ] = None,
     orders: Annotated[int | None, typer.Option(help="Orders per run; 1 to 5 otherwise.", min=1, max=20)] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a seed that fails.")] = False,
     shrink: Annotated[float, typer.Option(help="Seconds to look for a shorter story; 0: tell it as it is.")] = 20.0,
@@ -39,31 +42,51 @@ def command(
 
     Example: farandole simulate --seeds 10000 --jobs 2
     """
-    if flow not in FLOWS:
-        raise ConfigError(f"no flow {flow} can be simulated", where="--flow", mend=f"one of {', '.join(FLOWS)}")
+    flows = _flows(flow or [])
     # What a shell may have set for a real system is not this one's.
     _plain_environment()
     if replay is not None:
         raise typer.Exit(_replayed(replay, as_json))
     if seed is not None:
-        raise typer.Exit(_one(seed, orders, shrink, tell, story, as_json))
+        raise typer.Exit(_one(seed, orders, flows, shrink, tell, story, as_json))
     from farandole.simulation.campaign import campaign
 
     with progress.shown() as report:
-        result = campaign(first_seed, seeds, jobs=jobs, orders=orders, keep_going=keep_going, progress=report)
+        result = campaign(
+            first_seed, seeds, jobs=jobs, orders=orders, flows=flows, keep_going=keep_going, progress=report
+        )
     said = result.to_dict()
     code = 130 if result.interrupted else 1 if result.failed else 0
     if not as_json:
         _print_summary(said)
     if result.failed:
         failed = result.failed[0]
-        told = _story(failed.seed, orders, 0.0 if result.interrupted else shrink, story)
+        told = _story(failed.seed, orders, flows, 0.0 if result.interrupted else shrink, story)
         said["story"] = told
         if not as_json:
-            _print_story(told, failed.seed, orders)
+            _print_story(told, failed.seed, _again(orders, flows))
     if as_json:
         print(json.dumps(said), flush=True)
     raise typer.Exit(code)
+
+
+def _flows(named: list[str]) -> Flows:
+    """The keys of the flows that are named, by repetition or with commas; all if none is."""
+    from farandole.simulation.plan import FLOWS
+
+    names = [name for each in named for name in each.split(",")]
+    for name in names:
+        if not any(name in (flow, flow.rpartition("/")[0]) for flow in FLOWS):
+            raise ConfigError(f"no flow {name} can be simulated", where="--flow", mend=f"of {', '.join(FLOWS)}")
+    return tuple(flow for flow in FLOWS if not names or flow in names or flow.rpartition("/")[0] in names)
+
+
+def _again(orders: int | None, flows: Flows) -> str:
+    """The options without which a seed is another run."""
+    from farandole.simulation.plan import FLOWS
+
+    wanted = "" if flows == FLOWS else "".join(f" --flow {flow}" for flow in flows)
+    return (f" --orders {orders}" if orders else "") + wanted
 
 
 def _plain_environment() -> None:
@@ -73,26 +96,28 @@ def _plain_environment() -> None:
         os.environ.pop(name, None)
 
 
-def _one(seed: int, orders: int | None, seconds: float, tell: bool, story: Path | None, as_json: bool) -> int:
+def _one(
+    seed: int, orders: int | None, flows: Flows, seconds: float, tell: bool, story: Path | None, as_json: bool
+) -> int:
     """Play one seed."""
     from farandole.simulation.campaign import run_seed
     from farandole.simulation.workers import Workshop
 
-    counts, failed = run_seed(Workshop(), seed, orders)
+    counts, failed = run_seed(Workshop(), seed, orders, flows)
     said: dict[str, Any] = {"ok": failed is None, "seed": seed, "counts": dict(counts)}
     if failed is not None or tell:
-        said["story"] = _story(seed, orders, seconds if failed else 0.0, story)
+        said["story"] = _story(seed, orders, flows, seconds if failed else 0.0, story)
     if as_json:
         print(json.dumps(said), flush=True)
     else:
         if "story" in said:
-            _print_story(said["story"], seed, orders)
+            _print_story(said["story"], seed, _again(orders, flows))
         if failed is None:
             print(f"seed {seed}: every check holds")
     return 1 if failed else 0
 
 
-def _story(seed: int, orders: int | None, seconds: float, file: Path | None) -> dict[str, Any]:
+def _story(seed: int, orders: int | None, flows: Flows, seconds: float, file: Path | None) -> dict[str, Any]:
     """The story of a seed, shrunk for so many seconds if it fails."""
     import msgspec
 
@@ -102,7 +127,7 @@ def _story(seed: int, orders: int | None, seconds: float, file: Path | None) -> 
     from farandole.simulation.trial import trial
     from farandole.simulation.workers import Workshop
 
-    workshop, plan = Workshop(), make_plan(seed, orders)
+    workshop, plan = Workshop(), make_plan(seed, orders, flows)
     tape = Tape(seed, plan.rates)
     found = trial(workshop, plan, tape)
     answers = list(tape.answers)
@@ -138,7 +163,8 @@ def _plan_lines(plan: Any) -> list[str]:
     for order, letter in ((order, letters[order.saga]) for order in plan.orders):
         wanted = ", ".join(f"{line.quantity} sku-{line.sku}" for line in order.lines)
         lines.append(
-            f"order {letter}: {wanted}; card {order.card}, to {order.ship_to!r}, reserved for {order.reserve_for} s"
+            f"order {letter} in {order.flow}: {wanted}; card {order.card}, to {order.ship_to!r}, "
+            f"reserved for {order.reserve_for} s"
         )
     for each in plan.accounts:
         ends = f", closed at {each.closes} ms" if each.closes >= 0 else ""
@@ -171,7 +197,7 @@ def _replayed(file: Path, as_json: bool) -> int:
     if as_json:
         print(json.dumps(told), flush=True)
     else:
-        _print_story(told, None, None)
+        _print_story(told, None)
     return 1 if told["violations"] else 0
 
 
@@ -191,6 +217,7 @@ SUMMARY = {
         "transfers completed": "completed",
         "transfers failed": "failed",
         "transfers failed and refunded": "refunded",
+        "transfers overdue": "overdue",
         "transfers parked": "parked",
     },
     "workers": {
@@ -218,7 +245,7 @@ def _print_summary(said: dict[str, Any]) -> None:
         print("every check holds" + (", so far" if said["interrupted"] else ""))
 
 
-def _print_story(told: dict[str, Any], seed: int | None, orders: int | None) -> None:
+def _print_story(told: dict[str, Any], seed: int | None, options: str = "") -> None:
     print()
     for violation in told["violations"][:5]:
         print(f"{violation['check']}: {violation['what'].removeprefix(violation['check'] + ': ')}")
@@ -231,4 +258,4 @@ def _print_story(told: dict[str, Any], seed: int | None, orders: int | None) -> 
     for line in told["timeline"]:
         print(line)
     if seed is not None:
-        print(f"\nreplay: farandole simulate --seed {seed}{f' --orders {orders}' if orders else ''}")
+        print(f"\nreplay: farandole simulate --seed {seed}{options}")

@@ -1,5 +1,6 @@
 """The demo: orders against a whole system, among them everything that can go wrong, and then the audit.
 
+flows     which demo shows which flow
 plan      every order, what is wrong with it, how it may end           from a seed
 mischief  what goes wrong outside, in the topics, to the workers       from the same seed
 runs      a directory and a namespace for each run

@@ -31,7 +31,7 @@ def faults(seed: int) -> Faults:
         "gateway": {
             "seed": seed,
             "latency": slow,
-            "errors": {"rate": 1.0, "keys": UNANSWERED_MARK, "operations": ["authorise"]},
+            "errors": {"rate": 1.0, "keys": UNANSWERED_MARK, "operations": ["authorise", "charge"]},
             "lost": {"rate": 0.01},
         },
         "carrier": {

@@ -18,12 +18,13 @@ import aiohttp
 import msgspec
 
 from events import CancelOrder, PlaceOrder, StockReceived
+from farandole.demo.flows import FLOW, order_flows
 from farandole.demo.plan import Kinds, Placement, Plan
 from farandole.demo.sending import Sender
 from farandole.demo.watch import Seen
 from farandole.event import Event
 
-FLOW, RESTOCK = "order/1", "restock/1"
+RESTOCK = "restock/1"
 
 UNFINISHED: Final = 300
 """Orders that wait for their answer at the same time; beyond it the next one waits, and its clock runs."""
@@ -174,12 +175,14 @@ class Customers:
 
     async def _place_http(self, placement: Placement) -> bool | None:
         """Whether it was decided already; None: it was not accepted."""
-        body = body_of(placement.command)
+        body = body_of(placement.command, placement.flow)
         reply = await self._request("place", "POST", "/orders", body)
         if reply.status not in (200, 201, 202):
             return None
         if reply.said.get("order") != placement.order:
             self._surprise(f"POST /orders answered with order {reply.said.get('order')}, not {placement.order}")
+        elif reply.said.get("flow", placement.flow) != placement.flow:
+            self._surprise(f"order {placement.order} was placed in {reply.said['flow']}, not in {placement.flow}")
         decided = reply.status != 202
         if placement.again:
             await self._request("again", "POST", "/orders", body, allowed=set() if decided else {201, 202})
@@ -187,16 +190,22 @@ class Customers:
 
     async def _place_kafka(self, placement: Placement) -> bool:
         for _ in range(2 if placement.again else 1):
-            await self._send(placement.command, placement.order, FLOW)
+            await self._send(placement.command, placement.order, placement.flow)
         return False
 
     async def _place_otherwise(self, placement: Placement) -> None:
         other = msgspec.structs.replace(placement.command, currency="USD")
-        await self._request("conflict", "POST", "/orders", body_of(other))
+        await self._request("conflict", "POST", "/orders", body_of(other, placement.flow))
+        for flow in self._others(placement.flow):
+            await self._request("conflict", "POST", "/orders", body_of(placement.command, flow))
+
+    def _others(self, flow: str) -> Sequence[str]:
+        """A flow in which the order was not placed, if there is one."""
+        return [other for other in order_flows() if other != flow][:1]
 
     async def _cancel(self, placement: Placement, decided: bool) -> None:
         if placement.way == "kafka":
-            await self._send(CancelOrder(), placement.order, FLOW)
+            await self._send(CancelOrder(), placement.order, placement.flow)
         else:
             allowed = set() if decided else {404}
             await self._request("cancel", "POST", f"/orders/{placement.order}/cancel", b"{}", allowed)
@@ -259,7 +268,11 @@ class Customers:
             self._sender.send_bytes(topic, key, value)
 
 
-def body_of(command: PlaceOrder) -> bytes:
-    """The HTTP request for an order: the command without its saga, which the service derives."""
-    fields = msgspec.structs.asdict(command)
-    return msgspec.json.encode({name: value for name, value in fields.items() if name not in ("saga", "asked_at")})
+def body_of(command: PlaceOrder, flow: str = FLOW) -> bytes:
+    """The HTTP request for an order: the command without its saga, which the service derives, and the flow unless it
+    is the usual one.
+    """
+    fields = {
+        name: value for name, value in msgspec.structs.asdict(command).items() if name not in ("saga", "asked_at")
+    }
+    return msgspec.json.encode(fields if flow == FLOW else fields | {"flow": flow})

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from events import OrderLine, PlaceOrder
+from farandole.demo.flows import FLOW
 
 OrderId = Callable[[str, str], str]
 """Customer and idempotency key → order id."""
@@ -85,6 +86,20 @@ KINDS: Final[dict[Kinds, Kind]] = {
     Kinds.BAD: Kind("a bad order", 0.01, frozenset({REFUSED})),
 }
 
+ENDS_ELSEWHERE: Final[dict[str, dict[Kinds, frozenset[str]]]] = {
+    "order-pay-first": {
+        Kinds.SOLD_OUT: frozenset({SHORTAGE, NO_ANSWER}),
+        Kinds.BROKEN: frozenset({PARKED, NO_ANSWER}),
+    },
+}
+"""Flow name → kinds that may end otherwise there. Who pays first may meet a silent gateway before anything else."""
+
+
+def ends_of(kind: Kinds, flow: str) -> frozenset[str]:
+    """How an order of this kind may end in the flow with this key."""
+    return ENDS_ELSEWHERE.get(flow.rpartition("/")[0], {}).get(kind, KINDS[kind].ends)
+
+
 AGAIN_SHARE, CONFLICT_SHARE, BAD_HTTP_SHARE = 0.02, 0.01, 0.01
 """Of all orders: sent twice; another body under the same key; so wrong that HTTP refuses them."""
 
@@ -101,7 +116,8 @@ class Placement:
 
     cancel_after: seconds after it was accepted; None: not at all, or when something happens (`cancelled_late`)
     again:        send it twice
-    conflict:     send another body under its key
+    conflict:     send another body under its key, and its own in another flow
+    flow:         key of the flow in which it is placed
     """
 
     kind: Kinds
@@ -111,6 +127,7 @@ class Placement:
     cancel_after: float | None = None
     again: bool = False
     conflict: bool = False
+    flow: str = FLOW
 
 
 @dataclass(frozen=True)
@@ -143,6 +160,7 @@ class Wishes:
     orders:   well-formed orders, of whatever kind
     prefix:   of every sku, where other runs' stock is about
     possible: kinds that can be brought about; the others need faults that are out of reach
+    flows:    keys of the flows in which orders are placed, mixed
     """
 
     run: str
@@ -152,6 +170,7 @@ class Wishes:
     ways: tuple[Way, ...] = ("http", "kafka")
     prefix: str = ""
     possible: frozenset[Kinds] = frozenset(Kinds)
+    flows: tuple[str, ...] = (FLOW,)
 
 
 def command_of(
@@ -179,6 +198,7 @@ class _Maker:
     def __init__(self, wishes: Wishes, order_id: OrderId) -> None:
         self._wishes, self._order_id = wishes, order_id
         self._random = random.Random(wishes.seed)
+        self._flows = random.Random(f"flows {wishes.seed}")  # of its own: the same orders, in whatever flow
         self._usual = [f"{wishes.prefix}tea-{number:02}" for number in range(40)]
         self._hot, self._none = f"{wishes.prefix}kettle", f"{wishes.prefix}sold-out"
         self._scarce = [f"{wishes.prefix}last-units-{number}" for number in range(3)]
@@ -252,6 +272,7 @@ class _Maker:
             command=command_of(kind, customer, key, self._lines(kind), address, f"{number}"),
             way=way,
             cancel_after=self._cancel_after(kind),
+            flow=self._flows.choice(self._wishes.flows),
         )
 
     def _cancel_after(self, kind: Kinds) -> float | None:

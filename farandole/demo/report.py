@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from farandole.demo.mischief import Restart
-from farandole.demo.plan import COMPLETED, KINDS, PARKED, REFUSED, Kinds, Placement
+from farandole.demo.plan import COMPLETED, KINDS, PARKED, REFUSED, Kinds, Placement, ends_of
 from farandole.demo.watch import DeadLetter, Parked, Seen
 
 MOST_LISTED: Final = 20
@@ -60,6 +60,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     audit: dict[str, Any] | None = None
     next_steps: list[str] = field(default_factory=list)
+    flows: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -158,16 +159,23 @@ def kinds_of(placements: Iterable[Placement], seen: Seen) -> dict[str, dict[str,
     return {kind: dict(counts) for kind, counts in found.items()}
 
 
+def flows_of(placements: Iterable[Placement], seen: Seen) -> dict[str, dict[str, int]]:
+    """Flow → what came of its orders, by outcome."""
+    parked = seen.parked_sagas
+    return nested(Counter((each.flow, ending_of(each.order, seen, parked)[0]) for each in placements))
+
+
 def impossible_endings(placements: Iterable[Placement], seen: Seen) -> list[str]:
     """Orders that ended in a way that their kind does not allow, in sentences. Open ones are not among them."""
     parked = seen.parked_sagas
     found = []
     for placement in placements:
         outcome, cause = ending_of(placement.order, seen, parked)
-        kind = KINDS[placement.kind]
-        if outcome != OPEN and (cause or outcome) not in kind.ends:
-            became, possible = " ".join(filter(None, [outcome, cause])), ", ".join(sorted(kind.ends))
-            found.append(f"order {placement.order} ({kind.title}) is {became}; possible: {possible}")
+        ends = ends_of(placement.kind, placement.flow)
+        if outcome != OPEN and (cause or outcome) not in ends:
+            became, possible = " ".join(filter(None, [outcome, cause])), ", ".join(sorted(ends))
+            what = f"order {placement.order} ({KINDS[placement.kind].title}, {placement.flow})"
+            found.append(f"{what} is {became}; possible: {possible}")
     return found
 
 
@@ -205,7 +213,7 @@ def print_outcome(outcome: Outcome, console: Any) -> None:
     if len(outcome.kinds) > 1:
         console.print(_kinds(outcome.kinds))
         console.print()
-    for line in [*_figures(outcome), *_restarts(outcome), *_parked(outcome), *_letters(outcome)]:
+    for line in [*_flows(outcome), *_figures(outcome), *_restarts(outcome), *_parked(outcome), *_letters(outcome)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if outcome.audit is not None and outcome.audit["ok"]:
         console.print(_audit(outcome.audit), style="bold green", highlight=False, soft_wrap=True)
@@ -232,6 +240,11 @@ def _kinds(kinds: Mapping[str, Mapping[str, int]]) -> Any:
 
 def _ms(milliseconds: float | None) -> str:
     return "" if milliseconds is None else f"{milliseconds:,.0f}"
+
+
+def _flows(outcome: Outcome) -> Iterable[str]:
+    for flow, became in outcome.flows.items() if len(outcome.flows) > 1 else ():
+        yield f"{flow}: " + ", ".join(f"{number} {how}" for how, number in became.items())
 
 
 def _figures(outcome: Outcome) -> Iterable[str]:

@@ -11,15 +11,16 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from farandole import config
 from farandole.demo import mischief, report, runs, stage
+from farandole.demo.flows import FLOW
 from farandole.demo.mischief import Kill, Restart
 from farandole.demo.place import Customers
 from farandole.demo.plan import Kinds, Plan, Way, Wishes, make
-from farandole.demo.report import Outcome
+from farandole.demo.report import Outcome, print_outcome
 from farandole.demo.sending import Sender
 from farandole.demo.stage import Stage
 from farandole.demo.watch import Watcher
@@ -29,6 +30,8 @@ from farandole.topics import Topics
 
 BROKEN_DECISION: Final = "inventory.hold"
 """What keeps failing for one order: on the sku's side, where other orders wait for the same sku."""
+
+__all__ = ["Demo", "Options", "prepared", "print_outcome"]
 
 LOOK_EVERY: Final = 0.1
 STILL_FOR: Final = 1.0
@@ -47,6 +50,7 @@ class Options:
 
     rate:    orders per second
     timeout: seconds for the last orders to end, after all were placed
+    flows:   keys of the flows in which orders are placed, mixed
     """
 
     orders: int = 1_000
@@ -59,6 +63,7 @@ class Options:
     timeout: float = 120.0
     use_running: bool = False
     order_url: str | None = None
+    flows: tuple[str, ...] = (FLOW,)
 
     def check(self, services: Collection[str]) -> None:
         """ConfigError if they do not fit together, or name a service that there is not."""
@@ -94,6 +99,12 @@ class Demo:
         """Place, break, settle, audit. Raises only what leaves nothing to report."""
         return _Play(self, progress).run()
 
+    def next_steps(self, kept: bool) -> list[str]:
+        """Commands that show more. kept: it all still runs."""
+        from farandole.demo import further
+
+        return further.next_steps(self, kept)
+
 
 @contextmanager
 def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
@@ -102,7 +113,14 @@ def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
 
     began = time.monotonic()
     options.check(Topics.load(config.project_root() / "topics.yaml").services)
-    wishes = Wishes(run="", orders=options.orders, seed=options.seed, failures=options.failures, ways=options.ways)
+    wishes = Wishes(
+        run="",
+        orders=options.orders,
+        seed=options.seed,
+        failures=options.failures,
+        ways=options.ways,
+        flows=options.flows,
+    )
     if options.use_running:
         with stage.running_stage(options.order_url) as running:
             possible = _possible(running, options)
@@ -118,7 +136,7 @@ def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
 
 
 def _named(wishes: Wishes, run: str, possible: frozenset[Kinds], prefix: str) -> Wishes:
-    return Wishes(run, wishes.orders, wishes.seed, wishes.failures, wishes.ways, prefix, possible)
+    return replace(wishes, run=run, prefix=prefix, possible=possible)
 
 
 def _unreachable(options: Options) -> frozenset[Kinds]:
@@ -311,6 +329,7 @@ class _Play:
             orders={"placed": len(placements), "accepted": len(seen.placed), **seen.counts()},
             rows=report.rows_of(placements, seen, customers.intended),
             kinds=report.kinds_of(placements, seen),
+            flows=report.flows_of(placements, seen),
             latency=report.latency_of(placements, seen, customers.intended),
             rates=report.rates_of(seen, customers.began, customers.ended),
             parked=[each for each in seen.parked.values() if each.saga in seen.orders or self.stage.own],

@@ -28,7 +28,6 @@ from farandole.demo.transfer_report import Outcome, impossible, print_outcome, r
 from farandole.demo.watch import Seen, Watcher
 from farandole.errors import AuditError, CodecError, ConfigError
 from farandole.system import Progress
-from farandole.topics import Topics
 
 SERVICES: Final = ("transfers", "accounts")
 
@@ -96,7 +95,7 @@ class Demo:
 def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
     """The services of transfers are there and run; at the end they are stopped again."""
     began = time.monotonic()
-    options.check(Topics.load(config.project_root() / "topics.yaml").services)
+    options.check(SERVICES)
     if options.use_running:
         urls = {service: [_url_of(service)] for service in SERVICES}
         running = stage.RunningStage("")

@@ -17,7 +17,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from events import CancelOrder, StockReceived
 from farandole.codec import Codec
 from farandole.config import ClientConfig
-from farandole.demo.place import FLOW, RESTOCK
+from farandole.demo.flows import FLOW
+from farandole.demo.place import RESTOCK
 from farandole.demo.sending import Sender
 from farandole.errors import BrokerError
 from farandole.event import Event, Meta

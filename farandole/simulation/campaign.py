@@ -11,13 +11,13 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final, NamedTuple
 
-from farandole.simulation.plan import make_plan
+from farandole.simulation.plan import FLOWS, make_plan
 from farandole.simulation.tape import Tape
 from farandole.simulation.trial import settle_garbage, trial
 from farandole.simulation.workers import Workshop
@@ -64,19 +64,28 @@ class Campaign:
         }
 
 
-def run_seed(workshop: Workshop, seed: int, orders: int | None) -> tuple[Counter[str], Failed | None]:
-    plan = make_plan(seed, orders)
+def run_seed(
+    workshop: Workshop, seed: int, orders: int | None, flows: Sequence[str] = FLOWS
+) -> tuple[Counter[str], Failed | None]:
+    plan = make_plan(seed, orders, flows)
     found = trial(workshop, plan, Tape(seed, plan.rates))
     first = found.violations[0] if found.violations else None
     return found.counts, Failed(seed, first.check, first.what) if first else None
 
 
 def campaign(
-    first: int, seeds: int, *, jobs: int = 1, orders: int | None = None, keep_going: bool = False, progress: Progress
+    first: int,
+    seeds: int,
+    *,
+    jobs: int = 1,
+    orders: int | None = None,
+    flows: Sequence[str] = FLOWS,
+    keep_going: bool = False,
+    progress: Progress,
 ) -> Campaign:
     """Run so many seeds from the first one on; until one fails, or all of them. Ctrl-C gives what there is."""
     result, began = Campaign(), time.monotonic()
-    with _reports(first, seeds, max(1, min(jobs, seeds)), orders) as reports:
+    with _reports(first, seeds, max(1, min(jobs, seeds)), orders, flows) as reports:
         try:
             for runs, counts, failed in reports:
                 result.runs += runs
@@ -101,13 +110,13 @@ def _told(result: Campaign) -> str:
 Report = tuple[int, Counter[str], list[Failed]]
 
 
-def _stripe(first: int, last: int, step: int, orders: int | None) -> Iterator[Report]:
+def _stripe(first: int, last: int, step: int, orders: int | None, flows: Sequence[str]) -> Iterator[Report]:
     """Every `step`-th seed; a report every now and then."""
     workshop = Workshop()
     settle_garbage()
     runs, counts, failures, told = 0, Counter[str](), list[Failed](), time.monotonic()
     for seed in range(first, last, step):
-        found, failed = run_seed(workshop, seed, orders)
+        found, failed = run_seed(workshop, seed, orders, flows)
         runs += 1
         counts.update(found)
         if failed:
@@ -119,9 +128,9 @@ def _stripe(first: int, last: int, step: int, orders: int | None) -> Iterator[Re
 
 
 @contextmanager
-def _reports(first: int, seeds: int, jobs: int, orders: int | None) -> Iterator[Iterator[Report]]:
+def _reports(first: int, seeds: int, jobs: int, orders: int | None, flows: Sequence[str]) -> Iterator[Iterator[Report]]:
     if jobs == 1:
-        yield _stripe(first, first + seeds, 1, orders)
+        yield _stripe(first, first + seeds, 1, orders, flows)
         return
     context = multiprocessing.get_context("spawn")
     ends: list[Connection] = []
@@ -130,7 +139,7 @@ def _reports(first: int, seeds: int, jobs: int, orders: int | None) -> Iterator[
         for number in range(jobs):
             mine, its = context.Pipe(duplex=False)
             process = context.Process(
-                target=_child, args=(its, os.getpid(), first + number, first + seeds, jobs, orders), daemon=True
+                target=_child, args=(its, os.getpid(), first + number, first + seeds, jobs, orders, flows), daemon=True
             )
             process.start()
             its.close()
@@ -160,11 +169,13 @@ def _gathered(ends: list[Connection]) -> Iterator[Report]:
                 yield report
 
 
-def _child(end: Connection, parent: int, first: int, last: int, step: int, orders: int | None) -> None:
+def _child(
+    end: Connection, parent: int, first: int, last: int, step: int, orders: int | None, flows: Sequence[str]
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        for report in _stripe(first, last, step, orders):
+        for report in _stripe(first, last, step, orders, flows):
             if os.getppid() != parent:
                 return
             end.send(report)

@@ -25,7 +25,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from events import FarandoleJournal, FarandoleOutcome, FarandoleTimer
-from farandole.audit.flows.order_facts import KINDS, RESTS_ON, any_of, names_of
+from farandole.audit.flows import audit_classes
+from farandole.audit.flows.order import Audit as OrderAudit
+from farandole.audit.flows.order_facts import KINDS, any_of, names_of
+from farandole.audit.flows.order_ruling import RestsOn
 from farandole.audit.records import LogRecord, Place
 from farandole.audit.rounds import Options, audit
 from farandole.errors import CodecError
@@ -101,7 +104,8 @@ def _engine_checks(run: Run, log: Committed) -> Iterator[Violation]:
     acted: set[tuple[bytes, bytes]] = set()
     yield from _order(run, log, acted)
     asked: set[str] = set()
-    for service in map(run.workshop.services.__getitem__, run.plan.workers):
+    for name in run.plan.workers:
+        service = run.workshop.services[name]
         workers = [worker for worker in run.workers if worker.service is service]
         for partition in range(run.plan.partitions):
             yield from _Partition(run, log, service, workers[0], partition).check(acted)
@@ -175,7 +179,7 @@ def _too_early(run: Run, log: Committed) -> Iterator[Violation]:
     records = [record for (topic, _), records in log.items() if topics[topic].events for record in records]
     records.sort(key=lambda record: record.timestamp)
     facts: dict[str, int] = {}
-    fresh: list[tuple[str, int]] = []
+    fresh: list[_Fresh] = []
     moment = 0
     for record in records:
         if record.timestamp != moment:
@@ -187,34 +191,42 @@ def _too_early(run: Run, log: Committed) -> Iterator[Violation]:
         if decoder is None or kind is None:
             continue
         try:
-            event = decoder.decode(record.value or b"")[3]
+            _, _, flow, event = decoder.decode(record.value or b"")
         except CodecError:
             continue
         fact = kind.fact(event)
         facts[event.saga] = facts.get(event.saga, 0) | fact
-        if fact in _NEEDS:
-            fresh.append((event.saga, fact))
+        groups = _NEEDS.get(flow.decode().rpartition("/")[0], {}).get(fact)
+        if groups:
+            fresh.append((event.saga, fact, groups))
     yield from _founded(fresh, facts)
 
 
-def _founded(fresh: list[tuple[str, int]], facts: dict[str, int]) -> Iterator[Violation]:
-    for saga, fact in fresh:
-        for group in _NEEDS[fact]:
+_Fresh = tuple[str, int, list[int]]
+"""A saga, a fact of it, and the groups on each of which that rests."""
+
+
+def _founded(fresh: list[_Fresh], facts: dict[str, int]) -> Iterator[Violation]:
+    for saga, fact, groups in fresh:
+        for group in groups:
             if not facts[saga] & group:
                 what = f"{saga}: {names_of(fact)[0]} came before {' or '.join(names_of(group))}"
                 yield Violation("too-early", what)
 
 
-def _needs() -> dict[int, list[int]]:
+def _needs(rests_on: tuple[RestsOn, ...]) -> dict[int, list[int]]:
     """Fact → the groups on each of which it rests."""
     needs: dict[int, list[int]] = {}
-    for _, facts, groups in RESTS_ON:
+    for _, facts, groups in rests_on:
         for name in names_of(facts):
             needs.setdefault(any_of(name), []).extend(groups)
     return needs
 
 
-_NEEDS: Final = _needs()
+_NEEDS: Final = {
+    flow: _needs(audit.rules.rests_on) for flow, audit in audit_classes().items() if issubclass(audit, OrderAudit)
+}
+"""By flow."""
 
 
 class Head(NamedTuple):

@@ -6,6 +6,7 @@ finds what one full of them hides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -16,7 +17,13 @@ from events import OrderLine, PlaceOrder
 from farandole.simulation import transfers
 from farandole.simulation.transfers import AccountPlan, TransferPlan
 
-SERVICES: Final = ("order", "inventory", "payment", "shipping", "notification")
+ALWAYS: Final = ("order", "inventory", "payment", "shipping", "notification")
+"""Services without which there are no orders."""
+
+SERVICES: Final = (*ALWAYS, "orchestrator")
+
+FLOWS: Final = ("order/1", "order-pay-first/1", "order-orchestrated/1", "order-hybrid/1")
+"""The flows whose orders can be planned."""
 
 FAULTS: Final = ("pause", "zombie", "crash", "unknown", "fail")
 """What may befall a worker at any point at which it touches Kafka."""
@@ -56,6 +63,10 @@ WHEN_ASKED: Final = (
 """Questions that come up only when something is off already: any answer is as good as another."""
 
 
+MOVES: Final = ("kill", "leave", "expire")
+"""What may happen to a worker between two of its turns."""
+
+
 class Line(msgspec.Struct, frozen=True):
     sku: int
     quantity: int
@@ -67,6 +78,7 @@ class OrderPlan(msgspec.Struct, frozen=True):
     copies:   when the same command is sent again; cancels: when the customer asks for it to be stopped
     insists:  operations that the gateway refuses although it never should: an operator writes them off
     write_offs: when an operator gives up, whether that is called for or not
+    flow:     in which it is placed; elsewhere: when the same is sent in another flow, too late
     """
 
     number: int
@@ -82,6 +94,8 @@ class OrderPlan(msgspec.Struct, frozen=True):
     cancels: tuple[int, ...] = ()
     insists: tuple[str, ...] = ()
     write_offs: tuple[int, ...] = ()
+    flow: str = FLOWS[0]
+    elsewhere: tuple[int, ...] = ()
 
     @property
     def saga(self) -> str:
@@ -181,9 +195,89 @@ class Plan(msgspec.Struct, frozen=True):
     transfers: tuple[TransferPlan, ...] = ()
 
 
-def make_plan(seed: int, orders: int | None = None) -> Plan:
+IN_FLOW: Final[dict[str, dict[str, str]]] = {
+    "order/1": {},
+    "order-pay-first/1": {
+        "capture": "refund",
+        "void": "refund",
+        "order.place": "order.place_charged_first",
+        "order.captured": "order.charged",
+        "payment.authorise": "payment.charge",
+        "payment.authorise_answered": "payment.charge_answered",
+        "payment.capture": "payment.earn",
+        "payment.void": "payment.refund",
+    },
+    "order-orchestrated/1": {
+        "order.place": "orchestrator.begin",
+        "order.captured": "orchestrator.captured",
+        "order.released": "orchestrator.released",
+        "payment.authorise": "orchestrator.reserved",
+        "payment.capture": "orchestrator.dispatched",
+        "shipping.book": "orchestrator.authorised",
+        "notification.tell_completed": "notification.tell",
+    },
+    "order-hybrid/1": {
+        "order.place": "orchestrator.begin",
+        "order.released": "orchestrator.released",
+        "payment.authorise": "orchestrator.reserved",
+        "shipping.book": "orchestrator.confirm",
+    },
+}
+"""What stands in each flow for what the gateway refuses, and for decisions that fail, in `order/1`."""
+
+
+ORCHESTRATED: Final = frozenset({"order-orchestrated/1", "order-hybrid/1"})
+
+
+def make_plan(seed: int, orders: int | None = None, flows: Sequence[str] = FLOWS) -> Plan:
     """The plan of a seed, with this many orders; None: 1 to 5, mostly few."""
-    return _Maker(seed).plan(orders)
+    return _with_transfers(_in_flows(_Maker(seed).plan(orders), flows))
+
+
+def _with_transfers(plan: Plan) -> Plan:
+    """Beside the orders, and drawn apart from them."""
+    money = transfers.draw(plan.seed, rough=plan.budget > 0)
+    return msgspec.structs.replace(
+        plan,
+        accounts=money.accounts,
+        transfers=money.transfers,
+        workers=plan.workers | dict(money.workers),
+        failures=(*plan.failures, *(Failure(*each) for each in money.failures)),
+        moves=(*plan.moves, *(Move(*each) for each in money.moves)),
+    )
+
+
+def _in_flows(plan: Plan, flows: Sequence[str]) -> Plan:
+    """Each order in one of these flows, the first as often as all others together, drawn apart from all else: whatever
+    the flows, the rest of the plan is the same.
+    """
+    random = Random(f"flows {plan.seed}")
+    drawn_from = [*flows, *[flows[0]] * (len(flows) - 2)]
+    placed = []
+    for order in plan.orders:
+        flow = random.choice(drawn_from)
+        insists = tuple(IN_FLOW[flow].get(operation, operation) for operation in order.insists)
+        twice = len(flows) > 1 and plan.budget > 0 and random.random() < 0.1
+        elsewhere = (order.at + random.randrange(1, 200),) if twice else ()
+        placed.append(msgspec.structs.replace(order, flow=flow, insists=insists, elsewhere=elsewhere))
+    failures = tuple(
+        Failure(IN_FLOW[placed[each.order].flow].get(each.decision, each.decision), each.order)
+        for each in plan.failures
+    )
+    plan = msgspec.structs.replace(plan, orders=tuple(placed), failures=failures)
+    return _with_orchestrator(plan, random) if ORCHESTRATED & {order.flow for order in placed} else plan
+
+
+def _with_orchestrator(plan: Plan, random: Random) -> Plan:
+    """Its workers, and what happens to them where something happens to others."""
+    workers = {**plan.workers, "orchestrator": random.choice((1, 1, 1, 2, 3))}
+    moves = tuple(
+        Move(move.at, "orchestrator", random.randrange(workers["orchestrator"]), random.choice(MOVES))
+        if random.random() < 0.4
+        else move
+        for move in plan.moves
+    )
+    return msgspec.structs.replace(plan, workers=workers, moves=moves)
 
 
 class _Maker:
@@ -198,11 +292,11 @@ class _Maker:
         rough = random.random() < 0.85
         calls_off = random.random() < 0.5
         placed = tuple(self._order(n, skus, rough, calls_off) for n in range(count))
-        workers = {service: random.choice((1, 1, 1, 1, 1, 2, 2, 2, 3)) for service in SERVICES}
+        workers = {service: random.choice((1, 1, 1, 1, 1, 2, 2, 2, 3)) for service in ALWAYS}
         horizon = max(order.at for order in placed) + 1_500
         operator = Random(f"operator {self.seed}")  # of its own, so that all else stays as it was
         there_is_one = operator.random() < 0.6
-        plan = Plan(
+        return Plan(
             seed=self.seed,
             partitions=random.choice((1, 2, 2, 3)),
             workers=workers,
@@ -219,15 +313,6 @@ class _Maker:
             rates=self._rates(rough),
             faults=self._faults() if rough else (),
             budget=random.choice((2, 5, 10, 20)) if rough else 0,
-        )
-        money = transfers.draw(self.seed, rough)
-        return msgspec.structs.replace(
-            plan,
-            accounts=money.accounts,
-            transfers=money.transfers,
-            workers=plan.workers | dict(money.workers),
-            failures=(*plan.failures, *(Failure(*each) for each in money.failures)),
-            moves=(*plan.moves, *(Move(*each) for each in money.moves)),
         )
 
     def _order(self, number: int, skus: int, rough: bool, calls_off: bool) -> OrderPlan:
@@ -294,8 +379,8 @@ class _Maker:
         random = self.random
         made = []
         for _ in range(random.choice((1, 2, 4))):
-            service = random.choice(SERVICES)
-            what = random.choice(("kill", "leave", "expire"))
+            service = random.choice(ALWAYS)
+            what = random.choice(MOVES)
             made.append(Move(random.randrange(horizon), service, random.randrange(workers[service]), what))
         return tuple(made)
 

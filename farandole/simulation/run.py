@@ -23,7 +23,7 @@ from farandole.simulation.clients import POINTS
 from farandole.simulation.kafka import Cluster
 from farandole.simulation.operator import Operator
 from farandole.simulation.outside import Books
-from farandole.simulation.plan import Line, Move, Nonsense, OrderPlan, Plan
+from farandole.simulation.plan import FLOWS, Line, Move, Nonsense, OrderPlan, Plan
 from farandole.simulation.tape import Tape
 from farandole.simulation.workers import Crashed, Worker, Workshop
 
@@ -46,7 +46,7 @@ BACK_MS: Final = (50, 1_500, 4_000, 8_000)
 MOST_TURNS: Final = 6_000
 """Turns after which a run that has not come to rest never will."""
 
-FLOW, RESTOCK = "order/1", "restock/1"
+RESTOCK = "restock/1"
 ONLY_AT: Final = {
     "unknown": frozenset(("offsets", "commit.before", "commit.after", "abort", "init")),
     "fail": frozenset(("flush", "offsets", "commit.before", "init", "committed", "ends", "consume", "abort")),
@@ -158,17 +158,20 @@ class Run:
     def _schedule_order(self, order: OrderPlan) -> None:
         saga = order.saga
         for at in (order.at, *order.copies):
-            self._send_at(at, order.command(), saga)
+            self._send_at(at, order.command(), saga, order.flow)
         for at in order.conflicts:
-            self._send_at(at, order.command(price=999), saga)
+            self._send_at(at, order.command(price=999), saga, order.flow)
         for at in order.cancels:
-            self._send_at(at, CancelOrder(), saga)
+            self._send_at(at, CancelOrder(), saga, order.flow)
         for at in order.write_offs:
-            self._send_at(at, WriteOff(reason="an operator gave up"), saga)
+            self._send_at(at, WriteOff(reason="an operator gave up"), saga, order.flow)
+        for at in order.elsewhere:
+            other = next(flow for flow in FLOWS if flow != order.flow)
+            self._send_at(at, order.command(), saga, other)
 
     # ---- clients
 
-    def _send_at(self, at: int, event: Event, saga: str, flow: str = FLOW, key: str = "") -> None:
+    def _send_at(self, at: int, event: Event, saga: str, flow: str, key: str = "") -> None:
         self.later(BEGINNING + at, lambda: self._send(event, saga, flow, key or saga))
 
     def _send(self, event: Event, saga: str, flow: str, key: str) -> None:
@@ -188,7 +191,8 @@ class Run:
         event: Event = {"stock": StockReceived(sku=saga, quantity=1), "payment.commands": WriteOff(reason="")}.get(
             topic, order.command()
         )
-        flow = "order/9" if nonsense.kind == "strange-flow" else RESTOCK if topic == "stock" else FLOW
+        own = self.orders[order.saga].flow if order.saga in self.orders else order.flow
+        flow = "order/9" if nonsense.kind == "strange-flow" else RESTOCK if topic == "stock" else own
         value: bytes | None = self._encode(event, saga, flow)
         key, partition = saga.encode(), None
         if nonsense.kind == "bytes":
@@ -210,7 +214,7 @@ class Run:
         """Give up what the gateway insists on refusing, and leave no dead letter. False if there is nothing to do."""
         refused, self.books.refused = self.books.refused, set()
         for saga, _ in sorted(refused):
-            self._send(WriteOff(reason="the gateway insists"), saga, FLOW, saga)
+            self._send(WriteOff(reason="the gateway insists"), saga, self.orders[saga].flow, saga)
         return bool(refused) or (self.plan.mends and self.operator.finish())
 
     # ---- turns and time

@@ -37,21 +37,28 @@ def test_stock_and_money_are_added_up_from_events_alone() -> None:
     assert sums["losses.written_off"] == 250
 
 
+MIXES = [("order/1",), ("order-pay-first/1",), ("order/1", "order-pay-first/1")]
+
+
+@pytest.mark.parametrize("flows", MIXES, ids="+".join)
 @pytest.mark.parametrize("seed", range(150))
-def test_whatever_the_services_do_in_whatever_order_it_is_read_there_is_no_false_alarm(seed: int) -> None:
+def test_whatever_the_services_do_in_whatever_order_it_is_read_there_is_no_false_alarm(
+    seed: int, flows: tuple[str, ...]
+) -> None:
     with recording() as world:
-        Scenario.draw(world, seed).play()
+        Scenario.draw(world, seed, flows).play()
         log = world.finish()
     log.in_order = lambda records: interleaved(records, Random(seed))
     report = log.audit()
     assert report.findings == []
 
 
+@pytest.mark.parametrize("flows", MIXES, ids="+".join)
 @pytest.mark.parametrize("seed", range(20))
-def test_a_system_in_the_middle_of_its_work_has_open_orders_and_no_finding(seed: int) -> None:
+def test_a_system_in_the_middle_of_its_work_has_open_orders_and_no_finding(seed: int, flows: tuple[str, ...]) -> None:
     """Wherever the topics end: a cut through causes and effects is looked at again, with what came later."""
     with recording() as world:
-        Scenario.draw(world, seed).play()
+        Scenario.draw(world, seed, flows).play()
         log = world.finish()
     whole = log.copy()
     random = Random(seed)

@@ -64,7 +64,7 @@ def test_what_the_services_did_is_clean_and_counted() -> None:
     report = clean().audit()
     assert report.findings == []
     said = report.to_dict()
-    assert said["transfers"] == {"completed": 1, "failed": 2, "failed and refunded": 2}
+    assert said["transfers"] == {"completed": 1, "failed": 2, "failed and refunded": 2, "overdue": 1}
     assert said["bank"] == {"accounts": 3, "money": {"EUR": {"funded": 100, "held": 100, "in_flight": 0}}}
     assert CALLED_OFF in {clean().event(where).reason for where in clean().all(TransfersFailed)}
 

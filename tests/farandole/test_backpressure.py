@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 import farandole.backpressure
+from agents import payment as payment_service
+from agents import shipping as shipping_service
 from agents.order import app, order_id
 from events import (
     CancelOrder,
     InventoryRejected,
     InventoryReleased,
-    InventoryReserved,
     OrderLine,
+    OrderPlaced,
     PlaceOrder,
     ShippingCancelled,
 )
@@ -46,8 +48,14 @@ def order(kafka: Any, namespace: str) -> Iterator[Rig]:
     rig.engine.abandon()
 
 
-def reserved(amount: int = 500) -> InventoryReserved:
-    return InventoryReserved(amount=amount, currency="EUR", card_token="tok", ship_to="x")
+FLOW = "order-pay-first/1"
+
+
+def placed() -> OrderPlaced:
+    line = OrderLine(line=1, sku="sku-1", quantity=1, price=500)
+    return OrderPlaced(
+        customer="c", lines=(line,), amount=500, currency="EUR", ship_to="x", card_token="tok", reserve_for=900
+    )
 
 
 def keys(partition: int = PARTITION) -> Iterator[str]:
@@ -169,31 +177,41 @@ def test_a_number_of_open_sagas_that_is_none_is_refused(said: str, monkeypatch: 
 # ---- outside calls
 
 
+def test_a_topic_in_which_any_flow_has_a_compensation_never_waits() -> None:
+    """inventory.reserved begins an authorisation in one flow; inventory.rejected, beside it, a refund in another."""
+    project = Project.read()
+    found = {
+        service.app.service_name: pausable_topics(service.app, project.flows, project.codec, "").starts_calls
+        for service in (payment_service, shipping_service)
+    }
+    assert found == {"payment": {"order"}, "shipping": {"payment"}}
+
+
 def test_too_many_calls_pause_what_starts_them_and_never_a_compensation(
     payment: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(farandole.backpressure, "CALLS_AT_ONCE", 3)
     payment.start()
     for n in range(5):
-        payment.send(reserved(), f"o-{n}")
+        payment.send(placed(), f"o-{n}", FLOW)
     payment.step_until(lambda: len(payment.calls.started) >= 4)
     payment.step_for(0.5)
     before = len(payment.calls.started)
-    payment.send(reserved(), "o-late")
-    payment.send(ShippingCancelled(asked_by="customer"), "o-other")
-    payment.step_until(lambda: "PaymentVoided" in payment.events("payment"))
-    assert "o-late/authorise" not in payment.calls.started
+    payment.send(placed(), "o-late", FLOW)
+    payment.send(ShippingCancelled(asked_by="customer"), "o-other", FLOW)
+    payment.step_until(lambda: "PaymentRefunded" in payment.events("payment"))
+    assert "o-late/charge" not in payment.calls.started
     assert len(payment.calls.started) == before
     for key in list(payment.calls.started):
         payment.answer(key)
-    payment.step_until(lambda: "o-late/authorise" in payment.calls.started)
+    payment.step_until(lambda: "o-late/charge" in payment.calls.started)
 
 
 def test_what_was_paused_is_resumed_when_partitions_come_back(payment: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(farandole.backpressure, "CALLS_AT_ONCE", 3)
     payment.start()
     for n in range(5):
-        payment.send(reserved(), f"o-{n}")
+        payment.send(placed(), f"o-{n}", FLOW)
     payment.step_until(lambda: len(payment.calls.started) >= 4)
     payment.step_for(0.3)
     assert payment.engine._pressure.paused
@@ -205,5 +223,5 @@ def test_what_was_paused_is_resumed_when_partitions_come_back(payment: Rig, monk
     payment.calls.started.clear()
     monkeypatch.setattr(farandole.backpressure, "CALLS_AT_ONCE", 1000)
     engine._assigned(consumer, assignment)
-    payment.send(reserved(), "o-late")
-    payment.step_until(lambda: "o-late/authorise" in payment.calls.started)
+    payment.send(placed(), "o-late", FLOW)
+    payment.step_until(lambda: "o-late/charge" in payment.calls.started)

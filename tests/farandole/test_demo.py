@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 from agents.order import order_id, validate
 from events import PlaceOrder
 from farandole.demo import runs
+from farandole.demo.flows import DEMOS, order_flows, show
 from farandole.demo.mischief import NOISY_TOPICS, Kill, faults, noise, outage, parse_workers
 from farandole.demo.place import PROMISED, body_of
-from farandole.demo.plan import KINDS, UNANSWERED_MARK, UNBOOKED_MARK, Kinds, Placement, Plan, Wishes, make
+from farandole.demo.plan import KINDS, UNANSWERED_MARK, UNBOOKED_MARK, Kinds, Placement, Plan, Wishes, ends_of, make
 from farandole.demo.report import (
     Outcome,
     disagreements,
@@ -44,6 +46,60 @@ SERVICES = ("order", "inventory", "payment", "shipping", "notification")
 
 def planned(orders: int = 60, run: str = "run", **wishes: Any) -> Plan:
     return make(Wishes(run=run, orders=orders, **wishes), order_id)
+
+
+# ---- the flows
+
+
+@pytest.mark.parametrize(
+    ("named", "flows"),
+    [
+        ((), ("order/1",)),
+        (("order-pay-first",), ("order-pay-first/1",)),
+        (("order-pay-first/1", "order"), ("order-pay-first/1", "order/1")),
+        (("order,order-pay-first", "order"), ("order/1", "order-pay-first/1")),
+        (("all",), order_flows()),
+    ],
+)
+def test_flows_are_named_by_repetition_or_with_commas(named: tuple[str, ...], flows: tuple[str, ...]) -> None:
+    assert show(named) == ("farandole.demo.run", flows)
+
+
+@pytest.mark.parametrize("named", ["pay-first", "order/9", "restock", "", "order,,order"])
+def test_a_flow_that_cannot_be_shown_is_refused_with_those_that_can(named: str) -> None:
+    with pytest.raises(ConfigError, match="can be shown") as refused:
+        show([named])
+    assert "order-pay-first" in refused.value.mend
+
+
+def test_a_flow_of_another_kind_brings_its_own_demo_and_is_not_mixed_with_orders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(DEMOS, "restock", "farandole.demo.restock")
+    assert show(["restock"]) == ("farandole.demo.restock", ("restock/1",))
+    with pytest.raises(ConfigError, match="different demos"):
+        show(["restock,order"])
+
+
+def test_the_same_orders_are_placed_in_whatever_flow() -> None:
+    one, other = planned(300).placements, planned(300, flows=("order/1", "order-pay-first/1")).placements
+    assert [replace(each, flow="order/1") for each in other] == list(one)
+    counts = Counter(each.flow for each in other)
+    assert min(counts.values()) > 100
+
+
+def test_a_flow_may_allow_other_ends_of_a_kind_and_shares_the_rest() -> None:
+    for kind in Kinds:
+        assert ends_of(kind, "order/1") == KINDS[kind].ends
+        assert ends_of(kind, "order-pay-first/1") >= KINDS[kind].ends
+    assert "payment.failed" in ends_of(Kinds.SOLD_OUT, "order-pay-first/1")
+    assert "payment.failed" not in ends_of(Kinds.SOLD_OUT, "order/1")
+
+
+def test_a_request_names_the_flow_unless_it_is_the_usual_one() -> None:
+    command = planned(1, failures=False).placements[0].command
+    assert "flow" not in json.loads(body_of(command))
+    assert json.loads(body_of(command, "order-pay-first/1"))["flow"] == "order-pay-first/1"
 
 
 # ---- the plan
@@ -94,7 +150,7 @@ def test_what_http_is_to_refuse_it_refuses_and_what_it_is_to_take_it_takes() -> 
     plan = planned(300, ways=("http",))
     assert all(isinstance(read_request(body), list) for body in plan.rejected)
     taken = [read_request(body_of(each.command)) for each in plan.placements if each.kind is not Kinds.BAD]
-    assert all(isinstance(each, PlaceOrder) for each in taken)
+    assert all(isinstance(each, tuple) for each in taken)
 
 
 def test_only_orders_that_the_outside_world_is_not_to_answer_have_its_mark() -> None:

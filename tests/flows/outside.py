@@ -1,7 +1,7 @@
 """A payment gateway, a carrier and a mail server in memory, for tests of flows.
 
 They honour idempotency keys, and remember what was taken back before it arrived. What they may never be asked for is an
-AssertionError at once: a void after a capture, a capture without an authorisation.
+AssertionError at once: a void after a capture, a capture without an authorisation, a refund of another amount.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Outside:
     authorised: dict[str, int] = field(default_factory=dict)
     captured: dict[str, int] = field(default_factory=dict)
     voided: set[str] = field(default_factory=set)
+    charged: dict[str, int] = field(default_factory=dict)
+    refunded: set[str] = field(default_factory=set)
     booked: set[str] = field(default_factory=set)
     unbooked: set[str] = field(default_factory=set)
     mails: list[tuple[str, str]] = field(default_factory=list)
@@ -84,6 +86,23 @@ class Outside:
         assert authorisation not in self.captured, "a void after a capture"
         self.voided.add(authorisation)
         return "accepted", f"void-{key}", ""
+
+    def charge(self, saga: str, key: str, amount: int, currency: str, card_token: str, order: str) -> Answer:
+        assert order == saga
+        assert card_token
+        assert currency
+        if key in self.refunded:
+            return "refused", "", "taken back before it arrived"
+        if self.plan(saga).declines:
+            return "refused", "", "card declined"
+        self.charged[key] = amount
+        return "accepted", f"charge-{key}", ""
+
+    def refund(self, saga: str, key: str, charge: str, amount: int) -> Answer:
+        assert self.charged.get(charge, amount) == amount, "a refund of another amount"
+        assert charge not in self.refunded, "a second refund"
+        self.refunded.add(charge)
+        return "accepted", f"refund-{key}", ""
 
     # ---- the carrier
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -14,6 +14,7 @@ from agents.order import order_id
 from events import (
     CancelOrder,
     OrderLine,
+    PaymentRefundStuck,
     PaymentStuck,
     PlaceOrder,
     StockReceived,
@@ -21,6 +22,7 @@ from events import (
 )
 from farandole import Event
 from tests.flows.outside import Plan
+from tests.flows.paying import paying_in
 from tests.flows.world import World
 
 SKUS = ["apple", "pear", "quince"]
@@ -54,6 +56,7 @@ class Scenario:
     """One run. `play` it, then check `received` and the world's invariants.
 
     actions: what clients and operators do, at times that are drawn
+    flows:   in which orders are placed
     hurry:   how often the clock of a reservation is quicker than everything else
     again:   how often a message is delivered once more
     """
@@ -63,13 +66,15 @@ class Scenario:
     received: Counter[str] = field(default_factory=Counter)
     actions: list[Action] = field(default_factory=list)
     weights: dict[tuple[str, str], float] = field(default_factory=dict)
+    flows: Sequence[str] = ("order/1",)
     hurry: float = 0.0
     again: float = 0.0
 
     @classmethod
-    def draw(cls, world: World, seed: int) -> Scenario:
+    def draw(cls, world: World, seed: int, flows: Sequence[str] = ("order/1",)) -> Scenario:
         random = Random(seed)
-        scenario = cls(world, random, hurry=random.choice([0, 0.003, 0.03, 0.2]), again=random.choice([0, 0.05, 0.3]))
+        hurry, again = random.choice([0, 0.003, 0.03, 0.2]), random.choice([0, 0.05, 0.3])
+        scenario = cls(world, random, flows=flows, hurry=hurry, again=again)
         for flow in world.flows.values():
             for service in flow.services:
                 for topic in ("order", "stock", "inventory", "payment", "shipping", f"{service}.calls"):
@@ -96,7 +101,8 @@ class Scenario:
         order = an_order(key, *lines)
         if random.random() < 0.05:
             order = replace(order, email=random.choice(["nobody", order.email]), currency="euro")
-        saga = saga_of(order)
+        saga, flow = saga_of(order), random.choice(self.flows)
+        self.world.flow_of[saga] = flow
         commands: list[Event] = [order] * random.choice([1, 1, 1, 2])
         if random.random() < 0.1:
             conflicting = replace(order, lines=order.lines[:1], ship_to="2 Main Street")
@@ -105,13 +111,13 @@ class Scenario:
             random.shuffle(commands)
         commands += [CancelOrder()] * random.choice([0, 0, 0, 1, 2])
         commands += [WriteOff(reason="too early")] * random.choice([0, 0, 0, 1, 3])
-        self.actions += [partial(self.world.send, command, saga) for command in commands]
+        self.actions += [partial(self.world.send, command, saga, flow) for command in commands]
         self.world.outside.plans[saga] = Plan(
             declines=random.random() < 0.1,
             books=random.random() > 0.1,
             mails=random.random() > 0.1,
-            silent=frozenset(each for each in ("authorise", "capture", "void", "book") if random.random() < 0.08),
-            insists=frozenset(each for each in ("capture", "void") if random.random() < 0.08),
+            silent=frozenset(each for each in (*paying_in(flow).operations, "book") if random.random() < 0.08),
+            insists=frozenset(each for each in paying_in(flow).operations[1:] if random.random() < 0.08),
         )
 
     def _let_actions_happen(self) -> None:
@@ -128,7 +134,7 @@ class Scenario:
                 if not stuck:
                     return
                 for saga in stuck:
-                    self.world.send(WriteOff(reason="the gateway is gone"), saga)
+                    self.world.send(WriteOff(reason="the gateway is gone"), saga, self.world.flow_of[saga])
         raise AssertionError("it does not come to rest")
 
     def _something(self) -> bool:
@@ -148,9 +154,12 @@ class Scenario:
         return True
 
     def _stuck(self) -> set[str]:
-        """Sagas whose capture or void the gateway does not confirm, and nobody has given up yet."""
+        """Sagas whose capture, void or refund the gateway does not confirm, and nobody has given up yet."""
         waiting = {call.saga for call in self.world.calls.values()}
-        refused = {event.saga for _, event in self.world.published if isinstance(event, PaymentStuck)}
-        ended = {"captured", "voided", "void_written_off", "capture_written_off"}
-        charges = self.world.rows("payment")["charges"]
-        return {saga for saga in waiting | refused if charges[saga].phase not in ended}
+        refused = {
+            event.saga for _, event in self.world.published if isinstance(event, PaymentStuck | PaymentRefundStuck)
+        }
+        ended = {"captured", "voided", "void_written_off", "capture_written_off", "refunded", "refund_written_off"}
+        tables = self.world.rows("payment")
+        paid = {**tables["charges"], **tables["prepayments"]}
+        return {saga for saga in waiting | refused if paid[saga].phase not in ended}

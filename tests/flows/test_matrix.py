@@ -45,6 +45,7 @@ class State:
     otherwise: the ending if that message comes before the stop
     before:    who has asked for a stop already
     clock:     whether the reservation's clock still runs
+    flow:      in which the order is placed
     """
 
     phase: str | None
@@ -56,6 +57,7 @@ class State:
     stock: int = 3
     before: tuple[Asker, ...] = ()
     clock: bool = True
+    flow: str = "order/1"
 
 
 DECLINES, UNDELIVERABLE = Plan(declines=True), Plan(books=False)
@@ -111,7 +113,8 @@ CASES = [
 ]
 TIMER = ("inventory", SAGA, "ReservationExpired")
 
-ELSEWHERE = {"WriteOff@payment", "PaymentWrittenOff@order", "OrderRefused@notification"}
+WRITTEN_OFF = {"WriteOff@payment", "PaymentWrittenOff@order", "PaymentRefundWrittenOff@order"}
+ELSEWHERE = WRITTEN_OFF | {"OrderRefused@notification"}
 """What no order of this matrix comes across: operators' work and invalid requests."""
 
 
@@ -135,9 +138,9 @@ COMES_TOO_LATE = {
 
 
 @functools.cache
-def upstream() -> list[str]:
+def upstream(flow: str = "order/1") -> list[str]:
     """Every message that some service hears, such as `OrderPlaced@inventory`."""
-    bindings = load_flows()["order/1"].bindings
+    bindings = load_flows()[flow].bindings
     return sorted({f"{event.__name__}@{service}" for service, event in bindings} - ELSEWHERE)
 
 
@@ -146,7 +149,7 @@ def stop(it: World, askers: tuple[Asker, ...]) -> bool:
     order = it.row("order", "orders", SAGA)
     for asker in askers:
         if asker == "customer" and (order is None or (order.phase == "placed" and not order.causes)):
-            it.send(CancelOrder(), SAGA)
+            it.send(CancelOrder(), SAGA, it.flow_of[SAGA])
         elif asker == "clock" and TIMER in it.timers:
             it.fire(TIMER)
         else:
@@ -162,7 +165,7 @@ def begin(it: World, state: State, held: str) -> bool:
     if state.stock:
         it.send(StockReceived(sku="apple", quantity=state.stock), "d-1", "restock/1")
     it.gates = {*OPEN, state.gate, held}
-    it.send(ORDER, SAGA)
+    it.send(ORDER, SAGA, state.flow)
     it.run()
     if not stop(it, state.before):
         return False

@@ -12,8 +12,9 @@ what `gates` hold back.
 from __future__ import annotations
 
 import functools
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,8 @@ class World:
 
     published: every event that a service published, with its service, in order; commands and answers are not in it
     gates:     names of messages (`OrderPlaced@inventory`) and calls (`book@shipping`) that `run` leaves where they are
+    flow_of:   saga → the flow in which it began
+    fired:     timers that did
     deadlines: names of calls whose deadline passes as soon as `run` gets to them
     careful:   call each decision twice, insist on the same effects and the same tables, and that all fits its schema
     """
@@ -115,6 +118,8 @@ class World:
     gates: set[str] = field(default_factory=set)
     deadlines: set[str] = field(default_factory=set)
     asked: set[tuple[str, str]] = field(default_factory=set)
+    flow_of: dict[str, str] = field(default_factory=dict)
+    fired: list[Event] = field(default_factory=list)
     number: int = 0
 
     # ---- publishing
@@ -122,6 +127,7 @@ class World:
     def send(self, event: Event, saga: str, flow: str = "order/1") -> None:
         """A client, the engine or a service publishes: it lies now in the queue of every service that hears it."""
         event = replace(event, saga=saga)
+        self.flow_of.setdefault(saga, flow)
         kind = type(event)
         topic = topic_of()[kind.__name__]
         key = getattr(event, key_of()[topic])
@@ -193,6 +199,7 @@ class World:
             case Event():
                 assert type(effect) in decision.publishes, f"{decision.name} does not say that it publishes {effect}"
                 effect = replace(effect, saga=saga)
+                assert message.flow == self.flow_of[saga], f"{decision.name} in {message.flow}, which is another flow"
                 if self.careful:
                     check_event(effect)
                 self.published.append((service, effect))
@@ -213,6 +220,7 @@ class World:
 
     def fire(self, timer: tuple[str, str, str]) -> None:
         flow, event = self.timers.pop(timer)
+        self.fired.append(replace(event, saga=timer[1]))
         self.send(event, timer[1], flow)
 
     # ---- everything, oldest first
@@ -354,9 +362,5 @@ def _services(flow: Flow) -> Iterator[tuple[str, Decision]]:
 
 
 def app_of(decision: Decision) -> App:
-    app: App = _globals(decision.function)["app"]
+    app: App = sys.modules[decision.function.__module__].app
     return app
-
-
-def _globals(function: Callable[..., Any]) -> dict[str, Any]:
-    return function.__globals__

@@ -1,7 +1,7 @@
 """Plausible mistakes, planted into the real code one at a time: what the simulation has to find.
 
 A bug is planted before the workshop is made, because decisions are bound when flows are read. `within`: seeds, counted
-from 0, among which it has to be found; docs/simulation.md repeats the table.
+from 0, among which it has to be found where all orders are of `flows`; docs/simulation.md repeats the table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 import events as e
-from agents import accounts, inventory, order, payment, shipping, transfers
+from agents import accounts, inventory, orchestrator, order, payment, shipping, transfers
 from farandole.clients import _read_until
 from farandole.deadletters import ParkedSagas
 from farandole.engine import Engine
@@ -37,6 +37,7 @@ class Bug(NamedTuple):
     name: str
     plant: Plant
     within: int
+    flows: tuple[str, ...] = ("order/1",)
 
     @property
     def says(self) -> str:
@@ -425,6 +426,43 @@ def retry_with_another_key(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Books, "perform", another)
 
 
+def overdue_means_not_done(patch: pytest.MonkeyPatch) -> None:
+    """The orchestrator takes an answer that is overdue for a no: nothing of that step is taken back."""
+    right = orchestrator._take_back
+
+    def take_back(saga: str, run: e.Orchestration, because: str, at: int) -> Any:
+        if because == orchestrator.OVERDUE:
+            asked = "voided" if run.phase == "authorising" else "released"
+            run = replace(run, **{asked: "nothing_to_undo"})
+        return right(saga, run, because, at)
+
+    patch.setattr(orchestrator, "_take_back", take_back)
+
+
+def only_answered_steps_are_taken_back(patch: pytest.MonkeyPatch) -> None:
+    """The orchestrator voids an authorisation only if it has heard of it."""
+    right = orchestrator._take_back
+
+    def take_back(saga: str, run: e.Orchestration, because: str, at: int) -> Any:
+        if "payment.authorised" not in {step.answer for step in run.steps}:
+            run = replace(run, voided="nothing_to_undo")
+        return right(saga, run, because, at)
+
+    patch.setattr(orchestrator, "_take_back", take_back)
+
+
+def stop_dropped_on_the_way(patch: pytest.MonkeyPatch) -> None:
+    """The orchestrator forgets a customer who cancels while shipping is booking."""
+    right = orchestrator._stop
+
+    def stop(saga: str, *rest: Any) -> Any:
+        return None if orchestrator.orchestrations[saga].phase == "dispatching" else right(saga, *rest)
+
+    patch.setattr(orchestrator, "_stop", stop)
+
+
+ORCHESTRATED: Final = ("order-orchestrated/1",)
+
 BUGS: Final = (
     Bug("compensation forgotten", compensation_forgotten, 100),
     Bug("late step not refused", late_step_not_refused, 100),
@@ -452,6 +490,9 @@ BUGS: Final = (
     Bug("restored to the stable end", restored_to_the_stable_end, 100),
     Bug("lost partitions acknowledged", lost_partitions_acknowledged, 100),
     Bug("double capture", retry_with_another_key, 100),
+    Bug("overdue means not done", overdue_means_not_done, 100, ORCHESTRATED),
+    Bug("only answered steps are taken back", only_answered_steps_are_taken_back, 100, ORCHESTRATED),
+    Bug("a stop is dropped on the way", stop_dropped_on_the_way, 100, ORCHESTRATED),
     Bug("deadline refunds", deadline_refunds, 300),
     Bug("cancel forgets", cancel_forgets, 300),
     Bug("overdraft unchecked", overdraft_unchecked, 100),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from farandole.cli import simulate
 from farandole.simulation.campaign import campaign
-from farandole.simulation.plan import make_plan
+from farandole.simulation.plan import FLOWS, make_plan
 from farandole.simulation.shrink import Shrinker, silent
 from farandole.simulation.tape import Recorded, Tape
 from farandole.simulation.timeline import timeline
@@ -28,14 +28,14 @@ def workshop() -> Workshop:
     return Workshop()
 
 
-def play(workshop: Workshop, seed: int) -> tuple[Trial, Tape]:
-    plan = make_plan(seed)
+def play(workshop: Workshop, seed: int, flows: tuple[str, ...] = FLOWS) -> tuple[Trial, Tape]:
+    plan = make_plan(seed, None, flows)
     tape = Tape(seed, plan.rates)
     return trial(workshop, plan, tape), tape
 
 
-def first_failure(workshop: Workshop, seeds: int) -> int | None:
-    return next((seed for seed in range(seeds) if play(workshop, seed)[0].violations), None)
+def first_failure(workshop: Workshop, seeds: int, flows: tuple[str, ...] = FLOWS) -> int | None:
+    return next((seed for seed in range(seeds) if play(workshop, seed, flows)[0].violations), None)
 
 
 def test_every_run_holds_and_everything_went_wrong_in_some(workshop: Workshop) -> None:
@@ -58,7 +58,7 @@ def test_every_run_holds_and_everything_went_wrong_in_some(workshop: Workshop) -
         "nonsense",
     }
     ends = {"completed", "cancelled", "refused", "parked", "rebalances", "takeovers", "timed_out", "late_markers"}
-    ends |= {"transfers completed", "transfers failed", "transfers failed and refunded"}
+    ends |= {"transfers completed", "transfers failed", "transfers failed and refunded", "transfers overdue"}
     assert {name for name in wrong | ends if not counts[name]} == set()
 
 
@@ -80,7 +80,7 @@ def test_a_tape_of_plain_answers_is_a_run_without_faults(workshop: Workshop) -> 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.plant.__name__)
 def test_a_planted_bug_is_found(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug.plant(monkeypatch)
-    assert first_failure(Workshop(), bug.within) is not None, f"{bug.name}: not within {bug.within} seeds"
+    assert first_failure(Workshop(), bug.within, bug.flows) is not None, f"{bug.name}: not within {bug.within} seeds"
 
 
 def test_a_failure_is_shrunk_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ class Moment:
     open_for: milliseconds that a saga may take
     horizon:  sagas that began before are not judged: part of their records is gone (retention); 0: nothing is gone
     parked, waiting: by saga
-    transfers: how many, by how they ended; in_flight: by currency, as the transfers' answers say
+    transfers: how many, by how they ended, and how many missed a deadline; in_flight: by currency, as the transfers' answers say
     discarded: sagas of which an operator has discarded a message
     """
 
@@ -100,10 +100,12 @@ class FlowAudit:
 
     flow:    the flow's name, without its version
     clients: event classes that clients publish; everything else has a cause
+    beginnings: those with which they begin a saga
     """
 
     flow: ClassVar[str]
     clients: ClassVar[frozenset[type[Any]]]
+    beginnings: ClassVar[frozenset[type[Any]]] = frozenset()
 
     def __init__(self, books: Books) -> None:
         self.books = books
@@ -114,6 +116,10 @@ class FlowAudit:
     def take(self, saga: Any, event: Any, record: LogRecord) -> None:
         """Fold one event of a saga. Records of different topics come in any order."""
 
+    def is_only_asked(self, saga: Any) -> bool:
+        """Whether nothing but clients' words is known of the saga: no service has acted on them yet."""
+        return False
+
     def judge(self, name: str, saga: Any, moment: Moment) -> None:
         """Say what is wrong with a saga, and add it to the figures."""
 
@@ -122,8 +128,11 @@ class FlowAudit:
         return None
 
 
-def flow_audits(books: Books) -> dict[str, FlowAudit]:
-    """Flow name → its audit, of every module of this package that has one."""
+def audit_classes() -> dict[str, type[FlowAudit]]:
+    """Flow name → the class of its audit, of every module of this package that has one."""
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    audits = (module.Audit(books) for module in modules if hasattr(module, "Audit"))
-    return {audit.flow: audit for audit in audits}
+    return {module.Audit.flow: module.Audit for module in modules if hasattr(module, "Audit")}
+
+
+def flow_audits(books: Books) -> dict[str, FlowAudit]:
+    return {flow: audit(books) for flow, audit in audit_classes().items()}

@@ -7,13 +7,15 @@ because no later record could excuse it (said twice, two endings, another amount
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import events
 from farandole.audit.books import Charge
 from farandole.audit.flows import Books, FlowAudit, Moment
-from farandole.audit.flows.order_facts import ENDINGS, KINDS, Kind
+from farandole.audit.flows.order_charged_last import CHARGED_LAST
+from farandole.audit.flows.order_facts import ASKED_OFTEN, ENDINGS, KINDS, Kind, any_of
 from farandole.audit.flows.order_rules import charge_of, judge
+from farandole.audit.flows.order_ruling import Rules
 from farandole.audit.flows.order_state import (
     ASKED,
     COMMITTED,
@@ -29,10 +31,16 @@ from farandole.audit.flows.order_state import (
 )
 from farandole.audit.records import LogRecord
 
+_ASKED_FOR: Final = any_of(*ASKED_OFTEN)
+
 
 class Audit(FlowAudit):
+    """Also the base of the audits of other order flows, which name other rules."""
+
     flow: ClassVar = "order"
+    rules: ClassVar[Rules] = CHARGED_LAST
     clients: ClassVar = frozenset({events.PlaceOrder, events.CancelOrder, events.WriteOff})
+    beginnings: ClassVar = frozenset({events.PlaceOrder})
 
     def __init__(self, books: Books) -> None:
         super().__init__(books)
@@ -41,9 +49,13 @@ class Audit(FlowAudit):
             events.OrderPlaced: self._placed,
             events.OrderCompleted: self._completed,
             events.OrderCancelled: self._cancelled,
+            events.ReserveStock: self._priced_lines,
             events.InventoryReserved: self._priced,
+            events.AuthorisePayment: self._priced,
             events.PaymentCaptured: self._priced,
             events.PaymentWrittenOff: self._priced,
+            events.PaymentCharged: self._priced_lines,
+            events.PaymentRefundWrittenOff: self._priced,
             events.Posted: self._posted,
             events.StockHoldRequested: self._hold_requested,
             events.StockReleaseRequested: self._sku_named,
@@ -69,11 +81,14 @@ class Audit(FlowAudit):
         if more is not None:
             more(saga, event, record)
 
+    def is_only_asked(self, saga: Order) -> bool:
+        return not saga.facts & ~_ASKED_FOR and not saga.lines
+
     def judge(self, name: str, saga: Order, moment: Moment) -> None:
-        judge(name, saga, moment)
+        judge(name, saga, moment, self.rules)
 
     def charge(self, saga: Order, at_rest: bool) -> Charge | None:
-        return charge_of(saga, at_rest)
+        return charge_of(saga, at_rest, self.rules)
 
     # ---- facts
 
@@ -116,6 +131,12 @@ class Audit(FlowAudit):
         order.placed = True
         for each in event.lines:
             self._named(order, each.line, each.sku, each.quantity, "order.placed", event.saga, record)
+
+    def _priced_lines(self, order: Order, event: Any, record: LogRecord) -> None:
+        """It carries the lines on, which have to be those that were ordered."""
+        self._priced(order, event, record)
+        for each in event.lines:
+            self._named(order, each.line, each.sku, each.quantity, KINDS[type(event)].name, event.saga, record)
 
     def _completed(self, order: Order, event: events.OrderCompleted, record: LogRecord) -> None:
         self._priced(order, event, record)

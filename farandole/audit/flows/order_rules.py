@@ -11,16 +11,8 @@ from typing import Final
 
 from farandole.audit.books import CHART, Charge
 from farandole.audit.flows import OPEN_IDS, Moment
-from farandole.audit.flows.order_facts import (
-    CAUSES,
-    ENDINGS,
-    EXCLUSIVE,
-    OWES,
-    RESTS_ON,
-    Facts,
-    any_of,
-    names_of,
-)
+from farandole.audit.flows.order_facts import ENDINGS, Facts, any_of, names_of
+from farandole.audit.flows.order_ruling import Rules
 from farandole.audit.flows.order_state import (
     ASKED,
     COMMITTED,
@@ -38,18 +30,9 @@ from farandole.audit.flows.order_state import (
 _PLACED, _REFUSED = any_of("order.placed"), any_of("order.refused")
 _COMPLETED, _CANCELLED, _ENDED = any_of("order.completed"), any_of("order.cancelled"), any_of(*ENDINGS)
 _ASKED_FOR = any_of("order.commands.place_order")
-_CAUSE: Final = {cause: any_of(cause) for cause in CAUSES}
 _RELEASED_UNDONE = any_of("inventory.released:undone")
 _RELEASED_NOTHING = any_of("inventory.released:nothing_to_undo")
-_VOIDED_UNDONE = any_of("payment.voided:undone")
-_VOIDED = any_of("payment.voided")
-_CAPTURED = any_of("payment.captured")
-_AUTHORISED = any_of("payment.authorised")
-_WRITTEN_OFF_VOID = any_of("payment.written_off:void")
 _WRITTEN_OFF_CAPTURE = any_of("payment.written_off:capture")
-_AUTHORISE_ACCEPTED = any_of("payment.calls.authorise_answered:accepted")
-_AUTHORISE_UNKNOWN = any_of("payment.calls.authorise_answered:unknown")
-_CAPTURE_ACCEPTED = any_of("payment.calls.capture_answered:accepted")
 _BOOK_ACCEPTED = any_of("shipping.calls.book_answered:accepted")
 _BOOK_UNKNOWN = any_of("shipping.calls.book_answered:unknown")
 _UNBOOKED = any_of("shipping.calls.cancel_answered:accepted")
@@ -76,16 +59,16 @@ _LINE_RESTS_ON: Final = (
 _LINE_OWES: Final = ((ASKED, HELD | SHORT), (RELEASING, UNDONE | NOTHING), (COMMITTING, COMMITTED))
 
 
-def judge(name: str, order: Order, moment: Moment) -> None:
+def judge(name: str, order: Order, moment: Moment, rules: Rules) -> None:
     if moment.horizon and (order.since < moment.horizon or not order.has(_ASKED_FOR)):
         moment.orders.older += 1
         return
     _count(name, order, moment)
-    _never(name, order, moment)
-    _sooner_or_later(name, order, moment)
+    _never(name, order, moment, rules)
+    _sooner_or_later(name, order, moment, rules)
     _lines(name, order, moment)
-    _rollback(name, order, moment)
-    _money(name, order, moment)
+    _rollback(name, order, moment, rules)
+    _money(name, order, moment, rules)
 
 
 # ---- where it stands
@@ -119,12 +102,15 @@ def _is_open(order: Order) -> bool:
 # ---- what must never be
 
 
-def _never(name: str, order: Order, moment: Moment) -> None:
-    for check, alternatives in EXCLUSIVE:
+def _never(name: str, order: Order, moment: Moment, rules: Rules) -> None:
+    if order.has(rules.foreign):
+        what = f"{_first(order, rules.foreign)} in {order.flow}, where it cannot happen"
+        moment.findings.add("contradiction", what, saga=name)
+    for check, alternatives in rules.exclusive:
         there = [facts for facts in alternatives if order.facts & facts]
         if len(there) > 1:
             moment.findings.add(check, " and ".join(_first(order, facts) for facts in there), saga=name)
-    for check, facts, groups in RESTS_ON:
+    for check, facts, groups in rules.rests_on:
         if order.facts & facts:
             for group in groups:
                 if not order.facts & group:
@@ -139,7 +125,7 @@ def _first(order: Order, facts: Facts) -> str:
 # ---- what has to be, sooner or later
 
 
-def _sooner_or_later(name: str, order: Order, moment: Moment) -> None:
+def _sooner_or_later(name: str, order: Order, moment: Moment, rules: Rules) -> None:
     if moment.is_held(name) or not moment.is_late(order.since):
         return
     waits = ", ".join(sorted(f"{call.outside}/{call.operation}" for call in moment.waiting.get(name, ())))
@@ -147,7 +133,7 @@ def _sooner_or_later(name: str, order: Order, moment: Moment) -> None:
         what = f"accepted and not ended; it waits for {waits or 'no call'}"
         moment.findings.add("no-ending", what, saga=name, momentary=True)
     elif not waits:
-        for check, because, owed in OWES:
+        for check, because, owed in rules.owes:
             if order.has(because) and not order.has(owed):
                 what = f"{_first(order, because)} and none of {', '.join(names_of(owed))}"
                 moment.findings.add(check, what, saga=name, momentary=True)
@@ -212,52 +198,33 @@ def _into_stock(name: str, line: Line, order: Order, moment: Moment) -> None:
 # ---- a cancelled order's rollback
 
 
-def _rollback(name: str, order: Order, moment: Moment) -> None:
+def _rollback(name: str, order: Order, moment: Moment, rules: Rules) -> None:
     if not order.has(_CANCELLED):
         return
-    for standing in _still_standing(order):
+    for standing in _still_standing(order, rules):
         moment.findings.add("not-taken-back", standing, saga=name, momentary=True)
-    facts = _CAUSE.get(order.cause)
-    if facts is None or not order.has(facts):
+    if order.cause not in rules.causes or not order.has(any_of(order.cause)):
         what = f"order.cancelled names {order.cause or 'no event'} as its cause, which never happened"
         moment.findings.add("unfounded", what, saga=name, momentary=True)
-    steps = _steps(order)
+    steps = rules.paying.steps(order)
+    steps += ("hold=inventory.released",) if order.has(_RELEASED_UNDONE) else ()
     if order.steps != steps:
         what = f"order.cancelled lists {_listed(order.steps)}; taken back: {_listed(steps)}"
         moment.findings.add("steps-differ", what, saga=name, momentary=True)
 
 
-def _still_standing(order: Order) -> list[str]:
-    standing = []
-    if not order.has(_RELEASED_UNDONE | _RELEASED_NOTHING):
-        standing.append("the reservation: no inventory.released")
+def _still_standing(order: Order, rules: Rules) -> list[str]:
+    standing = rules.paying.standing(order)
     standing += [
         f"the hold of line {line.number}: {_words(line)}"
         for line in order.lines
         if line.facts & HELD and not line.facts & UNDONE
     ]
-    if order.has(_AUTHORISE_ACCEPTED | _AUTHORISE_UNKNOWN | _AUTHORISED):
-        if not order.has(_VOIDED | _WRITTEN_OFF_VOID):
-            standing.append("the authorisation: neither payment.voided nor written off")
-        elif order.has(_AUTHORISE_ACCEPTED) and not order.has(_VOIDED_UNDONE | _WRITTEN_OFF_VOID):
-            standing.append("the authorisation: payment.voided says that there was none")
     if order.has(_BOOK_ACCEPTED):
         standing.append("the booking: the carrier accepted it")
     elif order.has(_BOOK_UNKNOWN) and not order.has(_UNBOOKED):
         standing.append("the booking: the carrier never answered, nor confirmed the cancellation")
     return standing
-
-
-def _steps(order: Order) -> tuple[str, ...]:
-    """What order.cancelled has to list."""
-    steps = []
-    if order.has(_VOIDED_UNDONE):
-        steps.append("authorise=payment.voided")
-    if order.has(_WRITTEN_OFF_VOID):
-        steps.append("authorise=payment.written_off")
-    if order.has(_RELEASED_UNDONE):
-        steps.append("hold=inventory.released")
-    return tuple(steps)
 
 
 def _listed(steps: tuple[str, ...]) -> str:
@@ -267,41 +234,16 @@ def _listed(steps: tuple[str, ...]) -> str:
 # ---- money
 
 
-def _money(name: str, order: Order, moment: Moment) -> None:
+def _money(name: str, order: Order, moment: Moment, rules: Rules) -> None:
     if order.has(_COMPLETED) and order.written_off != order.has(_WRITTEN_OFF_CAPTURE):
         what = f"order.completed says {'' if order.written_off else 'not '}written off, payment says otherwise"
         moment.findings.add("unfounded", what, saga=name, momentary=True)
     posted = {memo for memo, fact in _POSTED.items() if order.facts & fact}
-    implied = _implied(order, posted, moment.is_held(name))
+    implied = rules.paying.implied(order, posted, moment.is_held(name), moment.is_late(order.since))
     if posted != implied:
         what = f"posted: {', '.join(sorted(posted)) or 'nothing'}; implied: {', '.join(sorted(implied)) or 'nothing'}"
         moment.findings.add("posting-differs", what, saga=name, momentary=True)
     _balance(order, implied, moment.implied)
-
-
-def _implied(order: Order, posted: set[str], held: bool) -> set[str]:
-    """The postings that an order's events imply.
-
-    An authorisation that came when the order had been stopped is posted in silence, together with the call that voids
-    it. So between the gateway's answer and the service's reading of it both are right: posted, and not yet posted.
-    """
-    implied = set()
-    if order.has(_AUTHORISED) or (
-        order.has(_AUTHORISE_ACCEPTED) and (order.has(_VOIDED_UNDONE) or "authorise" in posted)
-    ):
-        implied.add("authorise")
-    if order.has(_CAPTURED):
-        implied.add("capture")
-    if order.has(_VOIDED_UNDONE) and "authorise" in implied:
-        implied.add("void")
-    if order.has(_WRITTEN_OFF_VOID) and ("authorise" in implied or order.has(_AUTHORISE_ACCEPTED)):
-        implied |= {"authorise", "write_off_void"}
-    if order.has(_WRITTEN_OFF_CAPTURE):
-        implied.add("write_off_capture")
-        # The gateway's answer crossed the operator's command: no loss after all, once payment has read it.
-        if order.has(_CAPTURE_ACCEPTED) and not (held and "recover" not in posted):
-            implied.add("recover")
-    return implied
 
 
 def _balance(order: Order, implied: set[str], balances: Counter[tuple[str, str]]) -> None:
@@ -310,15 +252,6 @@ def _balance(order: Order, implied: set[str], balances: Counter[tuple[str, str]]
             balances[order.currency, account] += sign * max(order.amount, 0)
 
 
-def charge_of(order: Order, at_rest: bool) -> Charge | None:
+def charge_of(order: Order, at_rest: bool, rules: Rules) -> Charge | None:
     """None: nobody accepted it."""
-    if not order.has(_PLACED):
-        return None
-    return Charge(
-        amount=order.amount,
-        currency=order.currency,
-        captured=order.has(_CAPTURED),
-        cancelled=order.has(_CANCELLED),
-        given_up=order.has(_WRITTEN_OFF_CAPTURE | _WRITTEN_OFF_VOID),
-        under_way=not at_rest and not order.has(_ENDED),
-    )
+    return rules.paying.charge(order, at_rest) if order.has(_PLACED) else None

@@ -174,6 +174,7 @@ class Audit(FlowAudit):
 
     def _count(self, name: str, saga: Transfer, moment: Moment) -> None:
         figures = moment.transfers
+        figures["overdue"] += saga.has("debit due") or saga.has("credit due")
         for end in ENDS:
             if saga.has(end):
                 figures[end] += 1

@@ -1,0 +1,63 @@
+"""Which demo shows which flow.
+
+A demo is a module with `prepared(options, progress)`, a context manager that gives a demo with `play(progress)` and
+`next_steps(kept)`, and with `print_outcome(outcome, console)`; farandole.demo.run has them all. Orders have one for all
+flows in which they can be placed; a flow of another kind gets a module of its own and a line in `DEMOS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from events import PlaceOrder
+from farandole.errors import ConfigError
+from farandole.flow import begun_by, chosen, load_flows
+
+ORDERS: Final = "farandole.demo.run"
+
+DEMOS: Final[dict[str, str]] = {"transfer": "farandole.demo.transfers"}
+"""Name of a flow that places no orders → the module of its demo."""
+
+FLOW: Final = "order/1"
+"""What is shown unless a flow is named."""
+
+ALL: Final = "all"
+"""Stands for every flow in which orders can be placed."""
+
+
+class Show(NamedTuple):
+    """module: of the demo; flows: keys, such as `order/1`"""
+
+    module: str
+    flows: tuple[str, ...]
+
+
+def order_flows() -> tuple[str, ...]:
+    """Keys of the newest versions of all flows in which orders can be placed."""
+    flows = begun_by(PlaceOrder, load_flows())
+    return tuple(dict.fromkeys(chosen(flow.name, flows) for flow in flows.values()))
+
+
+def show(named: Iterable[str]) -> Show:
+    """The demo of these flows: each a name, a key, several with commas between them, or `all`."""
+    names = [name.strip() for each in named for name in each.split(",")]
+    flows = {key: flow for key, flow in load_flows().items() if flow.name in DEMOS}
+    flows |= begun_by(PlaceOrder, load_flows())
+    keys: dict[str, None] = {}
+    for name in names or [FLOW]:
+        if name == ALL:
+            keys.update(dict.fromkeys(order_flows()))
+        elif any(name in (flow.name, flow.key) for flow in flows.values()):
+            keys[chosen(name, flows)] = None
+        else:
+            there = ", ".join(dict.fromkeys(flow.name for flow in flows.values()))
+            raise ConfigError(
+                f"no flow {name!r} can be shown", where="--flow", mend=f"{there}, or {ALL} for every order"
+            )
+    modules = {DEMOS.get(flows[key].name, ORDERS) for key in keys}
+    if len(modules) > 1:
+        raise ConfigError(
+            f"{' and '.join(keys)} are shown by different demos", where="--flow", mend="run the demo once for each"
+        )
+    return Show(modules.pop(), tuple(keys))
