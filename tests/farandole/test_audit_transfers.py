@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -156,3 +158,15 @@ def test_a_transfer_that_is_parked_is_no_finding() -> None:
     report = log.audit()
     assert not {"transfer-open", "transfer-unfounded"} & found(report)
     assert report.transfers["parked"] == 1
+
+
+def test_people_are_shown_how_transfers_ended_and_where_the_money_is() -> None:
+    from rich.console import Console
+
+    from farandole.cli.audit import show
+
+    console = Console(record=True, width=120, file=io.StringIO())
+    show(clean().audit(), console)
+    said = console.export_text()
+    assert re.search(r"failed and refunded +2", said)
+    assert re.search(r"3 bank accounts.*\nEUR +100 +100 +0", said)

@@ -69,7 +69,8 @@ class Moment:
     open_for: milliseconds that a saga may take
     horizon:  sagas that began before are not judged: part of their records is gone (retention); 0: nothing is gone
     parked, waiting: by saga
-    transfers: how many, by how they ended, and how many missed a deadline; in_flight: by currency, as the transfers' answers say
+    transfers: how many, by how they ended, and how many missed a deadline
+    in_flight: by currency, as the transfers' answers say
     discarded: sagas of which an operator has discarded a message
     """
 
