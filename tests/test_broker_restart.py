@@ -48,7 +48,7 @@ def test_orders_that_were_under_way_when_kafka_died_end_once_it_is_back(kafka: E
         time.sleep(3)  # a few tries meet nobody
         kafka.restart(0)
 
-        for service in ("order", "inventory", "payment", "shipping", "notification"):
+        for service in ("order", "inventory", "payment", "shipping", "notification", "orchestrator"):
             wait_until(lambda service=service: readiness(system, service)[0] == 200, BACK_WITHIN)  # type: ignore[misc]
         placed += [place(system, f"after-{n}")[1]["order"] for n in range(20)]
         for order in placed:

@@ -26,7 +26,7 @@ from tests.farandole.deployproject import ROOT, add_field, copy, edit
 from tests.test_workers import place, request, wait_until
 
 NAMESPACE = "deployed."
-SERVICES = {"order", "inventory", "payment", "shipping", "notification"}
+SERVICES = {"order", "inventory", "payment", "shipping", "notification", "orchestrator"}
 NOTE = {"name": "note", "type": "string", "default": "", "doc": "What somebody wrote beside it."}
 WITHIN = "AUTHORISE_WITHIN: Final = 10.0"
 

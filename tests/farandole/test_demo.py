@@ -5,6 +5,7 @@ tests/test_order_flow.py runs it for real.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from events import PlaceOrder
 from farandole.demo import runs
 from farandole.demo.flows import DEMOS, order_flows, show
 from farandole.demo.mischief import NOISY_TOPICS, Kill, faults, noise, outage, parse_workers
-from farandole.demo.place import PROMISED, body_of
+from farandole.demo.place import PROMISED, Customers, body_of
 from farandole.demo.plan import KINDS, UNANSWERED_MARK, UNBOOKED_MARK, Kinds, Placement, Plan, Wishes, ends_of, make
 from farandole.demo.report import (
     Outcome,
@@ -94,6 +95,36 @@ def test_a_flow_may_allow_other_ends_of_a_kind_and_shares_the_rest() -> None:
         assert ends_of(kind, "order-pay-first/1") >= KINDS[kind].ends
     assert "payment.failed" in ends_of(Kinds.SOLD_OUT, "order-pay-first/1")
     assert "payment.failed" not in ends_of(Kinds.SOLD_OUT, "order/1")
+
+
+class Recorder:
+    """A sender that notes what is sent, and in which flow."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, str]] = []
+
+    async def send(self, event: Any, saga: str, flow: str, key: str | None = None) -> None:
+        self.sent.append((type(event).__name__, saga, flow))
+
+
+def test_over_kafka_an_order_is_placed_and_cancelled_in_its_flow() -> None:
+    plan = planned(20, ways=("kafka",), flows=("order-pay-first/1",))
+    sender = Recorder()
+
+    async def nothing() -> None: ...
+
+    customers = Customers(plan, urls=["http://x"], sender=sender, seen=Seen(set()), rate=1, outage=nothing)  # type: ignore[arg-type]
+    placement = plan.placements[0]
+    asyncio.run(customers._place_kafka(replace(placement, again=False)))
+    asyncio.run(customers._cancel(placement, True))
+    assert sender.sent == [
+        ("PlaceOrder", placement.order, "order-pay-first/1"),
+        ("CancelOrder", placement.order, "order-pay-first/1"),
+    ]
+
+
+def test_a_gateway_that_never_answers_does_so_in_every_flow() -> None:
+    assert set(faults(0)["gateway"]["errors"]["operations"]) == {"authorise", "charge"}
 
 
 def test_a_request_names_the_flow_unless_it_is_the_usual_one() -> None:

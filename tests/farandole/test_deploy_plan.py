@@ -48,6 +48,9 @@ def planned(first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     return plan
 
 
+SERVICES = {"order", "inventory", "payment", "shipping", "notification", "orchestrator", "transfers", "accounts"}
+
+
 def remove_handler(root: Path) -> None:
     edit(root, "flows/order.py", "order.on(PaymentWrittenOff, orders.written_off)\n", "")
     edit(root, "flows/order.py", "    PaymentWrittenOff,\n", "")
@@ -71,8 +74,8 @@ def publish_something_else(root: Path) -> None:
     edit(
         root,
         "agents/payment.py",
-        "def authorise(order: InventoryReserved) -> Call[AuthoriseAnswered] | None:",
-        "def authorise(order: InventoryReserved) -> Call[AuthoriseAnswered] | PaymentDeclined | None:",
+        "| AuthorisePayment) -> Call[AuthoriseAnswered] | None:",
+        "| AuthorisePayment) -> Call[AuthoriseAnswered] | PaymentDeclined | None:",
     )
 
 
@@ -184,7 +187,7 @@ def test_a_decision_that_decides_otherwise_is_no_other_flow(planned: Callable[..
     )
     assert plan.refused == []
     assert plan.version != plan.current
-    assert {step.service for step in plan.steps} >= {"order", "inventory", "payment", "shipping", "notification"}
+    assert {step.service for step in plan.steps} == SERVICES
 
 
 def test_a_flow_that_has_ended_may_go(planned: Callable[..., Plan]) -> None:
@@ -200,10 +203,11 @@ def test_a_row_may_get_a_field_with_a_default(planned: Callable[..., Plan]) -> N
 def test_who_hears_a_changed_event_goes_before_who_publishes_it(planned: Callable[..., Plan]) -> None:
     plan = planned(lambda root: add_field(root, "shipping.dispatched", NOTE))
     services = [step.service for step in plan.steps]
-    # notification does not hear its topic, and so may come when it likes.
-    assert set(services[: services.index("shipping")]) - {"notification"} == {"order", "inventory", "payment"}
+    # These do not hear its topic, and so may come when they like.
+    others = {"notification", "transfers", "accounts"}
+    assert set(services[: services.index("shipping")]) - others == SERVICES - others - {"shipping"}
     why = {step.service: step.why for step in plan.steps}
-    assert why["shipping"] == "order, inventory, payment must know shipping.dispatched"
+    assert why["shipping"] == "order, inventory, payment, orchestrator must know shipping.dispatched"
 
 
 def test_who_hear_each_others_news_are_named(planned: Callable[..., Plan]) -> None:
@@ -225,7 +229,7 @@ def test_a_new_flow_is_begun_by_the_last(planned: Callable[..., Plan]) -> None:
     assert plan.refused == []
     services = [step.service for step in plan.steps]
     # Clients send commands to order, and write-offs to payment; who only hears goes before both.
-    assert set(services[:3]) == {"inventory", "shipping", "notification"}
+    assert set(services[:4]) == {"inventory", "shipping", "notification", "orchestrator"}
 
 
 def deployed_twice(first: tuple[Path, Path], tmp_path: Path, change: Callable[[Path], None]) -> Deployment:

@@ -46,6 +46,7 @@ Headers = list[tuple[str, bytes | None]]
 class Judged(enum.Enum):
     BY_ALL = "every service that hears the topic"
     BY_BOUND = "the services that bind a decision to the event; the others rightly ignore it"
+    IN_FLOW = "those that bind one in the record's flow: to the others it is as if it were not there"
 
 
 class Record(NamedTuple):
@@ -135,6 +136,10 @@ def binders(event: type[Event]) -> set[str]:
     return {service for service, bound in bindings().items() if event in bound}
 
 
+def binders_in(flow: str, event: type[Event]) -> set[str]:
+    return {service for service, bound in load_flows()[flow].bindings if bound is event}
+
+
 def make(event: Event, saga: str, flow: str = "order/1", id: str = "poison/1") -> Good:
     """The event as its rightful producer would write it."""
     kind = codec().type_of(type(event))
@@ -171,6 +176,8 @@ def reserved(**changes: Any) -> events.InventoryReserved:
     return msgspec.structs.replace(event, **changes)
 
 
+ORCHESTRATED = "order-orchestrated/1"
+
 ANSWER: dict[str, Any] = {"outcome": "accepted", "reference": "r-1", "reason": ""}
 
 BASES: dict[tuple[str, str], tuple[Event, str]] = {
@@ -194,6 +201,23 @@ BASES: dict[tuple[str, str], tuple[Event, str]] = {
     ("shipping", "payment"): (events.ShippingDispatched(tracking="t"), "order/1"),
     ("shipping.calls", "shipping"): (events.BookAnswered(**ANSWER), "order/1"),
     ("notification.calls", "notification"): (events.MailAnswered(**ANSWER), "order/1"),
+    ("order", "payment"): (placed(), "order-pay-first/1"),
+    ("order", "orchestrator"): (placed(), ORCHESTRATED),
+    ("inventory", "orchestrator"): (reserved(), ORCHESTRATED),
+    ("payment", "orchestrator"): (events.PaymentAuthorised(ship_to="x", reference="r"), ORCHESTRATED),
+    ("shipping", "orchestrator"): (events.ShippingFailed(reason="no"), ORCHESTRATED),
+    ("notification", "orchestrator"): (
+        events.NotificationSent(template="completed", outcome="delivered", reason=""),
+        ORCHESTRATED,
+    ),
+    ("orchestrator.timers", "orchestrator"): (events.AnswerOverdue(step="reserve-stock"), ORCHESTRATED),
+    ("orchestrator", "shipping"): (events.OrchestratorConfirmed(ship_to="x"), "order-hybrid/1"),
+    ("inventory.commands", "inventory"): (events.CommitStock(), ORCHESTRATED),
+    ("shipping.commands", "shipping"): (events.DispatchShipment(ship_to="x"), ORCHESTRATED),
+    ("notification.commands", "notification"): (
+        events.Notify(email="a@example.org", template="completed"),
+        ORCHESTRATED,
+    ),
 }
 """(topic, service that hears it) → an event that this service has a decision for, and its flow."""
 
@@ -302,10 +326,10 @@ FORMS = (
     Form("a number of eleven bytes", UNREADABLE, "more than 10 bytes", Judged.BY_BOUND,
          value(lambda v: v[:5] + b"\x80" * 10 + v[5:])),
     # Readable, and not to be acted upon.
-    Form("wrong key", "wrong-key", "content says", Judged.BY_BOUND, other(key=b"somebody-else")),
-    Form("no key", "wrong-key", "key None", Judged.BY_BOUND, other(key=None)),
-    Form("empty key", "wrong-key", "key b''", Judged.BY_BOUND, other(key=b"")),
-    Form("a key that is not UTF-8", "wrong-key", "content says", Judged.BY_BOUND, other(key=b"\xff\xfe")),
+    Form("wrong key", "wrong-key", "content says", Judged.IN_FLOW, other(key=b"somebody-else")),
+    Form("no key", "wrong-key", "key None", Judged.IN_FLOW, other(key=None)),
+    Form("empty key", "wrong-key", "key b''", Judged.IN_FLOW, other(key=b"")),
+    Form("a key that is not UTF-8", "wrong-key", "content says", Judged.IN_FLOW, other(key=b"\xff\xfe")),
     Form("unknown flow", "unknown-flow", "order/99", Judged.BY_BOUND,
          lambda g: make(g.event, g.saga, "order/99").record, parks=True),
     Form("a flow without a name", "unknown-flow", "", Judged.BY_BOUND, lambda g: make(g.event, g.saga, "").record,
@@ -400,7 +424,11 @@ def corpus() -> list[Entry]:
             if not form.suits(good):
                 continue
             assert form.reason is not None
-            judges = hearers(topic) if form.judged is Judged.BY_ALL else binders(type(event))
+            judges = {
+                Judged.BY_ALL: hearers(topic),
+                Judged.BY_BOUND: binders(type(event)),
+                Judged.IN_FLOW: binders_in(flow, type(event)),
+            }[form.judged]
             found.append(
                 Entry(
                     name=f"{form.name}: {type(event).__name__} for {service}",

@@ -96,7 +96,8 @@ def goods(service: str) -> list[Record]:
     }
     found: list[Record] = []
     for (_, hearer), (event, flow) in BASES.items():
-        if hearer == service and type(event).__name__ in beginning:
+        begins = beginning if service != "orchestrator" else {"OrderPlaced"}
+        if hearer == service and type(event).__name__ in begins:
             saga = corpus.place_order("base")[0] if type(event).__name__ == "PlaceOrder" else f"good-{len(found)}"
             found.append(corpus.make(event, saga, flow).record)
     return found

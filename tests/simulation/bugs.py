@@ -28,6 +28,7 @@ from farandole.simulation.outside import Books
 from farandole.table import changes
 from farandole.transactions import Transactions
 from flows.order import order as order_flow
+from flows.order_pay_first import pay_first
 from flows.transfer import transfer as transfer_flow
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -461,7 +462,50 @@ def stop_dropped_on_the_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(orchestrator, "_stop", stop)
 
 
+# ---- in decisions of order-pay-first
+
+
+def refund_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A shortage refunds nothing."""
+    decide(patch, "payment", e.InventoryRejected, lambda decision, event: None, pay_first)
+
+
+def charge_deadline_means_no(patch: pytest.MonkeyPatch) -> None:
+    """A charge that nobody answered counts as declined: nothing is refunded."""
+
+    def answered(decision: Any, event: Any) -> Any:
+        return decision(replace(event, outcome="refused") if event.outcome == "unknown" else event)
+
+    decide(patch, "payment", e.ChargeAnswered, answered, pay_first)
+
+
+def stopped_order_charged(patch: pytest.MonkeyPatch) -> None:
+    """Payment charges an order that was stopped before it was heard of."""
+
+    def charge(decision: Any, event: Any) -> Any:
+        payment.prepayments.pop(event.saga, None)
+        return decision(event)
+
+    decide(patch, "payment", e.OrderPlaced, charge, pay_first)
+
+
+def cancelled_before_the_refund(patch: pytest.MonkeyPatch) -> None:
+    """An order that a carrier refuses is cancelled as soon as its stock is free, refunded or not."""
+
+    def stopped(decision: Any, event: Any) -> Any:
+        order.orders[event.saga] = replace(order.orders[event.saga], charged_first=False, voided="nothing_to_undo")
+        return decision(event)
+
+    decide(patch, "order", e.ShippingFailed, stopped, pay_first)
+
+
+def never_earned(patch: pytest.MonkeyPatch) -> None:
+    """What was prepaid is not posted as a sale when the order leaves."""
+    decide(patch, "payment", e.ShippingDispatched, lambda decision, event: None, pay_first)
+
+
 ORCHESTRATED: Final = ("order-orchestrated/1",)
+PAY_FIRST: Final = ("order-pay-first/1",)
 
 BUGS: Final = (
     Bug("compensation forgotten", compensation_forgotten, 100),
@@ -476,7 +520,7 @@ BUGS: Final = (
     Bug("tables not rolled back", tables_not_rolled_back, 100),
     Bug("parked saga overtaken", parked_saga_overtaken, 100),
     Bug("dead letter lost", dead_letter_lost, 100),
-    Bug("repeated operation counts", repeated_operation_counts, 300),
+    Bug("repeated operation counts", repeated_operation_counts, 600),
     Bug("letter out of turn", letter_out_of_turn, 100),
     Bug("timer over a backlog", timer_over_a_backlog, 300),
     Bug("unknown outcome taken for a failure", unknown_taken_for_failure, 300),
@@ -490,6 +534,11 @@ BUGS: Final = (
     Bug("restored to the stable end", restored_to_the_stable_end, 100),
     Bug("lost partitions acknowledged", lost_partitions_acknowledged, 100),
     Bug("double capture", retry_with_another_key, 100),
+    Bug("refund forgotten", refund_forgotten, 100, PAY_FIRST),
+    Bug("a charge's deadline means no", charge_deadline_means_no, 100, PAY_FIRST),
+    Bug("a stopped order is charged", stopped_order_charged, 400, PAY_FIRST),
+    Bug("cancelled before the refund", cancelled_before_the_refund, 100, PAY_FIRST),
+    Bug("never earned", never_earned, 100, PAY_FIRST),
     Bug("overdue means not done", overdue_means_not_done, 100, ORCHESTRATED),
     Bug("only answered steps are taken back", only_answered_steps_are_taken_back, 100, ORCHESTRATED),
     Bug("a stop is dropped on the way", stop_dropped_on_the_way, 100, ORCHESTRATED),
