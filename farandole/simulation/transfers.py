@@ -123,28 +123,23 @@ def draw(seed: int, rough: bool) -> Drawn:
     if seed % EVERY != 1:
         return Drawn()
     random = Random(f"transfers {seed}")
-    accounts = tuple(_account(random, name, rough) for name in NAMES[: random.choice((2, 2, 3))])
+    accounts = tuple(_account(random, name, rough) for name in NAMES)
     transfers = tuple(_transfer(random, number, rough) for number in range(random.choice((1, 2, 3, 4))))
-    workers = {service: random.choice((1, 1, 1, 2, 2, 3)) for service in SERVICES}
+    workers = {service: random.choice((1, 1, 1, 1, 2, 3)) for service in SERVICES}
     failures = ((random.choice(FAILING), random.randrange(len(transfers))),) if rough and random.random() < 0.25 else ()
     moves = []
-    for _ in range(random.choice((1, 2, 4)) if rough and random.random() < 0.6 else 0):
-        service = random.choice(SERVICES)
-        what = random.choice(("kill", "leave", "expire"))
-        moves.append(
-            (
-                random.choice((100, 600, 3_000)) * random.randrange(100) // 100,
-                service,
-                random.randrange(workers[service]),
-                what,
-            )
-        )
+    for transfer in transfers if rough and random.random() < 0.6 else ():
+        service = random.choice(("accounts", "accounts", "transfers"))
+        what = random.choice(("kill", "kill", "kill", "leave", "expire"))
+        # While it is under way, so that what comes next of it comes late.
+        moment = transfer.at + random.randrange(5, 400)
+        moves.append((moment, service, random.randrange(workers[service]), what))
     return Drawn(accounts, transfers, workers, failures, tuple(moves))
 
 
 def _account(random: Random, name: str, rough: bool) -> AccountPlan:
     dice = random.random
-    plain = AccountPlan(name, random.choice((20, 100, 200)), random.choice((0, 0, 20)))
+    plain = AccountPlan(name, random.choice((20, 100, 500)), random.choice((0, 0, 20)))
     if not rough:
         return plain
     return msgspec.structs.replace(
@@ -158,7 +153,7 @@ def _account(random: Random, name: str, rough: bool) -> AccountPlan:
 def _transfer(random: Random, number: int, rough: bool) -> TransferPlan:
     dice = random.random
     at = round(random.choice((0, 10, 200, 1_000)) * dice())
-    source, target = random.sample((*NAMES[:2], random.choice((*NAMES, "nobody"))), 2)
+    source, target = random.sample((*NAMES, "nobody") if dice() < 0.3 else NAMES, 2)
     plain = TransferPlan(number, at, source, target, random.choice((5, 10, 30, 60)))
     if not rough:
         return plain
