@@ -1238,6 +1238,7 @@ class Charge(Row, frozen=True, gc=False):
     currency: Currency of all amounts, ISO 4217, three capital letters.
     ship_to: Postal address, as the carrier gets it.
     stuck: The gateway refused what it cannot refuse, and payment.stuck said so.
+    flow: Key of the flow in which it was authorised; empty for those from before there was more than one.
     """
 
     phase: ChargePhase
@@ -1245,6 +1246,7 @@ class Charge(Row, frozen=True, gc=False):
     currency: str = ''
     ship_to: str = ''
     stuck: bool = False
+    flow: str = ''
 
 
 class Prepayment(Row, frozen=True, gc=False):

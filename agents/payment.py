@@ -60,13 +60,13 @@ app = App("payment")
 charges = app.Table(
     "charges",
     value=Charge,
-    ended=lambda charge: charge.phase in ("declined", "voided", "captured"),
+    ended=lambda charge: charge.phase in ("declined", "voided", "captured", "void_written_off", "capture_written_off"),
     help="The payment of each order, by its id.",
 )
 prepayments = app.Table(
     "prepayments",
     value=Prepayment,
-    ended=lambda prepayment: prepayment.phase in ("declined", "refunded", "earned"),
+    ended=lambda prepayment: prepayment.phase in ("declined", "refunded", "earned", "refund_written_off"),
     help="The payment of each order that is charged first, by its id.",
 )
 gateway = app.outside("gateway", "PAYMENT_GATEWAY_URL")
@@ -106,13 +106,13 @@ up."""
 # ---- authorise
 
 
-def authorise(order: InventoryReserved | AuthorisePayment) -> Call[AuthoriseAnswered] | None:
+def authorise(order: InventoryReserved | AuthorisePayment, flow: str = "") -> Call[AuthoriseAnswered] | None:
     """Authorise the order's amount. An order that was stopped before it was heard of is not."""
     if order.saga in charges:
         return None
     assert 0 <= order.amount <= MAX_AMOUNT, f"an amount is 0 to {MAX_AMOUNT} minor units"
     charges[order.saga] = Charge(
-        phase="authorising", amount=order.amount, currency=order.currency, ship_to=order.ship_to
+        phase="authorising", amount=order.amount, currency=order.currency, ship_to=order.ship_to, flow=flow
     )
     return Call(
         outside=gateway,
@@ -228,10 +228,15 @@ def capture_answered(answer: CaptureAnswered) -> tuple[PaymentCaptured | Posted,
 # ---- when the gateway does not confirm
 
 
-def write_off(command: WriteOff) -> tuple[PaymentWrittenOff | Posted | Withdraw, ...] | None:
-    """An operator gives up a capture or a void that is not confirmed. Anything else is not theirs to end."""
+def write_off(command: WriteOff, flow: str = "") -> tuple[PaymentWrittenOff | Posted | Withdraw, ...] | None:
+    """An operator gives up a capture or a void that is not confirmed. Anything else is not theirs to end.
+
+    What they end in another flow than the payment's would not be heard where the order is: it changes nothing.
+    """
     charge = charges.get(command.saga)
-    if charge is None or charge.phase not in ("capturing", "voiding", "clearing"):
+    if charge is None or (charge.flow and charge.flow != flow):
+        return None
+    if charge.phase not in ("capturing", "voiding", "clearing"):
         return None
     what: PaymentOpenStep = "capture" if charge.phase == "capturing" else "void"
     charges[command.saga] = replace(charge, phase="capture_written_off" if what == "capture" else "void_written_off")

@@ -33,6 +33,8 @@ COMMANDS = {
     "replay": "Read recorded history again: print it, rebuild tables from it, or see what other rules would have done.",
     "topics": "Compare topics.yaml and schemas/ with the code and the cluster, and apply them.",
     "simulate": "Run engine, agents and flows in a world where everything goes wrong on purpose.",
+    "flows": "List the flows, how many sagas are left of each version, and draw them.",
+    "story": "Tell one saga's story: who did what, when and why, and where it is stuck.",
     "deploy": "Take the agents to a target one service after the other, and back.",
     "events": "Generate events.py and the schema ids from schemas/.",
     "sandbox": "Run the payment gateway, the carrier and the mail sink that stand in for the real ones.",

@@ -164,7 +164,7 @@ def _flow_gone(key: str) -> Problem:
     return Problem(
         f"flow {key} was removed, and sagas of it may be in flight",
         _file_of(key),
-        f"bring it back; when all its sagas have ended (farandole audit --settled), say so: --ended {key}",
+        f"bring it back; when none of its sagas is left (farandole flows list), say so: --ended {key}",
     )
 
 

@@ -26,7 +26,8 @@ ENDINGS: Final[dict[type[Any], str]] = {
 }
 """Events that end a saga, and how people call it."""
 
-TELLING: Final = frozenset((*ENDINGS, events.OrderPlaced, events.PaymentCaptured))
+PAID: Final = (events.PaymentCaptured, events.PaymentCharged)
+TELLING: Final = frozenset((*ENDINGS, events.OrderPlaced, *PAID, events.PaymentRefunded))
 """What is decoded to say how a saga ended, and what it cost."""
 
 OPEN, PARKED = "open", "parked"
@@ -44,7 +45,9 @@ class Seen(NamedTuple):
 
 @dataclass
 class Side:
-    """A saga as it was, or as it would have been. charged: minor units that were captured; amount: that it is about"""
+    """A saga as it was, or as it would have been. charged: minor units that were taken and kept; amount: what it is
+    about
+    """
 
     ending: str = OPEN
     cause: str = ""
@@ -226,8 +229,10 @@ class Judge:
                 side.ending, side.cause = ENDINGS[type(event)], getattr(event, "cause", "")
             elif isinstance(event, events.OrderPlaced):
                 side.amount = event.amount
-            elif isinstance(event, events.PaymentCaptured):
+            elif isinstance(event, PAID):
                 side.charged += event.amount
+            elif isinstance(event, events.PaymentRefunded):
+                side.charged = 0
         if side.ending == OPEN and parked:
             side.ending = PARKED
         return side

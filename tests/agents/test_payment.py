@@ -252,3 +252,17 @@ def test_the_ledgers_page_names_every_account_and_every_posting() -> None:
     named = set(re.findall(r"`([a-z_.]+)`", page))
     accounts = {account for posting in payment.POSTINGS.values() for account in posting}
     assert accounts | set(payment.POSTINGS) <= named
+
+
+@pytest.mark.parametrize("what", ["capturing", "voiding", "clearing"])
+def test_a_write_off_in_another_flow_is_nobodys(what: ChargePhase) -> None:
+    before = payment.charges["o-1"] = Charge(phase=what, amount=1_250, currency="EUR", flow="order-orchestrated/1")
+    assert payment.write_off(WRITE_OFF, "order/1") is None
+    assert payment.charges["o-1"] == before
+    assert payment.write_off(WRITE_OFF, "order-orchestrated/1") is not None
+
+
+def test_an_authorisation_keeps_its_flow() -> None:
+    payment.authorise(RESERVED, "order/1")
+    authorised()
+    assert payment.charges["o-1"].flow == "order/1"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from agents import inventory as stock
 from agents import order as orders
 from agents import payment
-from events import AuthoriseAnswered, Hold, InventoryLineShort, PlaceOrder, StockHoldRequested
+from events import AuthoriseAnswered, Hold, InventoryLineShort, InventoryRejected, PlaceOrder, StockHoldRequested
 from farandole.assembly import Binding
 from farandole.replay.differing import Shadow
 from farandole.replay.replica import Replica
@@ -91,7 +91,7 @@ def calm(order: OrderPlan) -> OrderPlan:
 
 def many(seed: int, enough: bool) -> Plan:
     """Forty orders. With stock for all, of which some are declined, cancelled, or nowhere to go to; else calm ones."""
-    plan = make_plan(seed, 40)
+    plan = make_plan(seed, 40, ("order/1",))  # the rules that are changed here are that flow's
     if not enough:
         plan = replace(plan, orders=tuple(map(calm, plan.orders)))
     deliveries = tuple(replace(each, at=0, quantity=10_000 if enough else each.quantity) for each in plan.deliveries)
@@ -143,6 +143,19 @@ def test_who_gets_the_stock_that_others_do_not_is_told_too(workshop: Workshop) -
         assert {each.saga for each in found.ended_otherwise} == expected, f"seed {seed}"
         lucky += sum(each.after.ending == "completed" for each in found.ended_otherwise)
     assert lucky > 0
+
+
+def test_what_was_charged_first_and_refunded_was_not_kept(workshop: Workshop) -> None:
+    def kept(event: InventoryRejected) -> None:
+        """A shortage refunds nothing."""
+
+    plan = many(4, enough=False)
+    plan = replace(plan, orders=tuple(replace(each, flow="order-pay-first/1") for each in plan.orders))
+    run = trial(workshop, plan, Tape(4, {})).run
+    found = shadowed(changed("payment", InventoryRejected, kept), run, unasked="accepted")
+    assert found.differing
+    assert {(each.before.ending, each.before.charged) for each in found.differing} == {("cancelled", 0)}
+    assert all(each.after.charged > 0 for each in found.differing)
 
 
 def test_what_is_not_published_any_more_is_told_though_nobody_heard_it(workshop: Workshop) -> None:
