@@ -12,6 +12,12 @@ from typing import Literal
 
 from farandole.event import Event, Row
 
+DebitEnd = Literal["cancel", "keep", "refund"]
+
+AccountPhase = Literal["open", "closed"]
+
+MovementPhase = Literal["debited", "settled", "refunded", "credited", "funded", "refused"]
+
 UndoOutcome = Literal["undone", "nothing_to_undo"]
 
 HoldPhase = Literal["held", "short", "released", "committed", "barred"]
@@ -51,6 +57,23 @@ PrepaymentPhase = Literal[
 ]
 
 ShipmentPhase = Literal["booking", "cancelling", "dispatched", "failed", "cancelled"]
+
+TransferPhase = Literal[
+    "debiting", "cancelling_debit", "crediting", "cancelling_credit", "refunding", "completed", "failed",
+]
+
+AwaitedStep = Literal["debit", "credit"]
+
+
+class BookEntry(Row, frozen=True, gc=False):
+    """One side of a posting.
+
+    account: `account:` and a customer's account, `in_flight`, or `cash`; see docs/ledger.md.
+    amount: In minor units; debit positive, credit negative.
+    """
+
+    account: str
+    amount: int
 
 
 class FarandoleStretch(Row, frozen=True, gc=False):
@@ -133,6 +156,194 @@ class LedgerEntry(Row, frozen=True, gc=False):
 
     account: str
     amount: int
+
+
+class TransferStep(Row, frozen=True, gc=False):
+    """One thing that was asked or heard.
+
+    what: Such as `asked for the debit`.
+    at: Record time of what brought it about, milliseconds since 1970.
+    due: When the answer is due, milliseconds since 1970; 0: it has no deadline.
+    """
+
+    what: str
+    at: int
+    due: int = 0
+
+
+class CancelCredit(Event, frozen=True, gc=False):
+    """Refuse a transfer's credit if it has not been done; if it has, nothing.
+
+    account: The account; the record's key.
+    """
+
+    account: str
+    saga: str = ""
+
+
+class CloseAccount(Event, frozen=True, gc=False):
+    """Close an account: it takes part in no new debit, credit or deposit. What is refunded to it is taken all the
+    same.
+
+    account: The account; the record's key.
+    """
+
+    account: str
+    saga: str = ""
+
+
+class CreditAccount(Event, frozen=True, gc=False):
+    """Add a transfer's amount to its target. Answered once: accounts.credited or accounts.credit_refused.
+
+    account: The account; the record's key.
+    amount: In minor units, from 1.
+    currency: ISO 4217, three capital letters.
+    """
+
+    account: str
+    amount: int
+    currency: str
+    saga: str = ""
+
+
+class DebitAccount(Event, frozen=True, gc=False):
+    """Take a transfer's amount from its source. Answered once: accounts.debited or accounts.debit_refused.
+
+    account: The account; the record's key.
+    amount: In minor units, from 1.
+    currency: ISO 4217, three capital letters.
+    """
+
+    account: str
+    amount: int
+    currency: str
+    saga: str = ""
+
+
+class FundAccount(Event, frozen=True, gc=False):
+    """Pay money in. The same deposit, by its saga, counts once.
+
+    account: The account; the record's key.
+    amount: In minor units, from 1.
+    currency: ISO 4217, three capital letters.
+    """
+
+    account: str
+    amount: int
+    currency: str
+    saga: str = ""
+
+
+class OpenAccount(Event, frozen=True, gc=False):
+    """Open an account. Opening it again on the same terms changes nothing.
+
+    account: The account; the record's key.
+    currency: ISO 4217, three capital letters.
+    overdraft: How far the balance may go below zero, in minor units.
+    """
+
+    account: str
+    currency: str
+    overdraft: int = 0
+    saga: str = ""
+
+
+class SettleDebit(Event, frozen=True, gc=False):
+    """What becomes of a transfer's debit in the end.
+
+    account: The account; the record's key.
+    how: What to do.
+    """
+
+    account: str
+    how: DebitEnd
+    saga: str = ""
+
+
+class AccountsCreditRefused(Event, frozen=True, gc=False):
+    """Nothing has arrived at the target, and nothing will.
+
+    reason: For people.
+    """
+
+    reason: str
+    saga: str = ""
+
+
+class AccountsCredited(Event, frozen=True, gc=False):
+    """The amount has arrived at the target.
+
+    """
+
+    saga: str = ""
+
+
+class AccountsDebitRefused(Event, frozen=True, gc=False):
+    """Nothing has left the source, and nothing will.
+
+    reason: For people.
+    """
+
+    reason: str
+    saga: str = ""
+
+
+class AccountsDebited(Event, frozen=True, gc=False):
+    """The amount has left the source: it is in flight.
+
+    """
+
+    saga: str = ""
+
+
+class Booked(Event, frozen=True, gc=False):
+    """A posting of the accounts' double-entry ledger. Its entries add up to zero.
+
+    memo: What happened: fund, debit, credit or refund.
+    currency: ISO 4217, three capital letters.
+    entries: Two.
+    """
+
+    memo: str
+    currency: str
+    entries: tuple[BookEntry, ...]
+    saga: str = ""
+
+
+class AccountsRefunded(Event, frozen=True, gc=False):
+    """The amount is back on the source.
+
+    """
+
+    saga: str = ""
+
+
+class Account(Row, frozen=True, gc=False):
+    """A bank account.
+
+    phase: Where it stands.
+    currency: ISO 4217, three capital letters.
+    overdraft: How far the balance may go below zero, in minor units.
+    balance: What the customer has, in minor units; negative within the overdraft.
+    """
+
+    phase: AccountPhase
+    currency: str
+    overdraft: int
+    balance: int
+
+
+class Movement(Row, frozen=True, gc=False):
+    """What became of a transfer's debit or credit, or of a deposit.
+
+    phase: Where it stands.
+    amount: In minor units.
+    currency: ISO 4217, three capital letters.
+    """
+
+    phase: MovementPhase
+    amount: int = 0
+    currency: str = ''
 
 
 class FarandoleCall(Row, frozen=True, gc=False):
@@ -1233,4 +1444,90 @@ class StockReleaseRequested(Event, frozen=True, gc=False):
 
     sku: str
     line: int
+    saga: str = ""
+
+
+class StartTransfer(Event, frozen=True, gc=False):
+    """Move money between two accounts. The saga is derived from customer and idempotency key, so the same request
+    again is the same transfer.
+
+    customer: The customer's id.
+    idempotency_key: The customer's own name for this transfer; another body under the same key is a conflict.
+    source: The account that pays.
+    target: The account that is paid.
+    amount: In minor units, from 1.
+    currency: ISO 4217, three capital letters.
+    within: Seconds that each account has to answer before it is asked to call its part off, 1 to 86400.
+    """
+
+    customer: str
+    idempotency_key: str
+    source: str
+    target: str
+    amount: int
+    currency: str
+    within: int = 30
+    saga: str = ""
+
+
+class TransfersCompleted(Event, frozen=True, gc=False):
+    """The amount has arrived at the target.
+
+    source: The account that paid.
+    target: The account that was paid.
+    amount: In minor units, from 1.
+    currency: ISO 4217, three capital letters.
+    """
+
+    source: str
+    target: str
+    amount: int
+    currency: str
+    saga: str = ""
+
+
+class TransfersFailed(Event, frozen=True, gc=False):
+    """Nothing has moved, or what had moved is back.
+
+    reason: For people.
+    refunded: Whether the source had been debited, and was refunded.
+    """
+
+    reason: str
+    refunded: bool
+    saga: str = ""
+
+
+class Transfer(Row, frozen=True, gc=False):
+    """A transfer: where it stands, and every step that led there.
+
+    phase: Where it stands.
+    fingerprint: Digest of the request, to tell the same one from another under its key.
+    source: The account that pays.
+    target: The account that is paid.
+    amount: In minor units.
+    currency: ISO 4217, three capital letters.
+    within: Seconds that each account has to answer.
+    reason: Why it failed, or is failing; empty if it does not.
+    steps: In order.
+    """
+
+    phase: TransferPhase
+    fingerprint: str
+    source: str
+    target: str
+    amount: int
+    currency: str
+    within: int
+    reason: str = ''
+    steps: tuple[TransferStep, ...] = ()
+
+
+class AnswerDue(Event, frozen=True, gc=False):
+    """An account's time to answer is over.
+
+    step: What it was asked for.
+    """
+
+    step: AwaitedStep
     saga: str = ""

@@ -168,8 +168,18 @@ def show(found: dict[str, Any]) -> None:
     console.print(_hop_table(found["latency"]))
     memory = _memory(found["memory"]) if "memory" in found else []
     replay = _replay(found["replay"]) if "replay" in found else []
-    for line in (*_conclusions(found), *_recovery(found["recovery"]), *replay, *memory):
+    transfers = _transfers(found["transfers"]) if "transfers" in found else []
+    for line in (*_conclusions(found), *_recovery(found["recovery"]), *transfers, *replay, *memory):
         console.print(line, highlight=False)
+
+
+def _transfers(found: dict[str, Any]) -> list[str]:
+    return [
+        "",
+        f"Transfers at {found['rate']:.0f} per second over HTTP and Kafka, {found['transfers']:,} of them, from when "
+        f"each was due to the answer that it is completed: p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms; "
+        f"the aim is {found['aim_ms']:.0f} ms at the median",
+    ]
 
 
 def _recovery(found: dict[str, Any]) -> list[str]:

@@ -195,6 +195,7 @@ class System:
                    one, which is started if it does not run
     progress:      told what is being started
     topics:        to be created; None: those of topics.yaml
+    services:      those whose workers are started; None: all there are
     sandbox_options: more of what `farandole sandbox gateway` takes, for each system of the outside world
     """
 
@@ -209,11 +210,12 @@ class System:
         progress: Progress = silent,
         topics: Topics | None = None,
         sandbox_options: Sequence[str] = (),
+        services: Sequence[str] | None = None,
     ) -> None:
         self.directory, self.namespace = directory, namespace
         self.root = config.project_root()
         self.topics = topics or Topics.load(self.root / "topics.yaml")
-        self.services = tuple(self.topics.services)
+        self.services = tuple(self.topics.services if services is None else services)
         self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress
         self._client_config = client_config

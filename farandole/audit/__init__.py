@@ -8,6 +8,7 @@ and the promises (flows/). A bug in an agent or in the engine is no bug here.
       chain       ids and causes
       services    parked sagas, dead letters, waiting calls, journals
       books       stock by sku, money by account
+      bank        the accounts' ledger
       flows       one file per flow: what its sagas went through, and what is wrong with one
     judging     from all that to findings, and what is left of them when one looks again
     rounds      the audit from beginning to end

@@ -13,6 +13,24 @@ from typing import Any, Final
 KEPT: Final = 100_000
 """Findings that are kept with their text; more are only counted. A report of so many is of use to nobody."""
 
+TRANSFER_CHECKS: Final = {
+    "transfer-open": "A transfer was asked for and has not ended, and it is not parked: it is stuck.",
+    "transfer-ended-twice": "A transfer has ended more than once.",
+    "transfer-repeated": "What is said once about a transfer was said again.",
+    "transfer-contradiction": "Two things happened to a transfer of which at most one ever may.",
+    "transfer-unfounded": "Something happened to a transfer without that on which it rests.",
+    "transfer-differs": "Two events name different accounts, amounts or currencies for one transfer.",
+    "booking-missing": "Money moved and the ledger does not say so, or the other way round.",
+    "wrong-booking": "A posting of the accounts' ledger is none of the chart's, or does not add up to zero.",
+    "debit-unsettled": "A transfer has ended, and its source was not told what became of the debit.",
+    "deposit-differs": "A deposit is booked twice, or otherwise than it was announced.",
+    "deposit-missing": "A deposit was announced, is not booked, and is no dead letter.",
+    "account-drift": "An account's balance in the table is not what the ledger adds up to.",
+    "in-flight-drift": "The money in flight by the ledger is not what the transfers' answers say.",
+    "below-overdraft": "An account has less than its overdraft allows.",
+}
+"""Of transfers and accounts."""
+
 CHECKS: Final = {
     # ids and causes
     "duplicate-id": "Two records carry one id. Ids follow from causes: it was done twice, or two services name alike.",
@@ -68,6 +86,7 @@ CHECKS: Final = {
     "gateway-differs": "The gateway and the topics disagree about whether, or how much, a card was charged.",
     "gateway-left-open": "An order was cancelled, and its authorisation still stands at the gateway.",
     "gateway-unknown-order": "The gateway authorised or charged for an order that nobody here accepted.",
+    **TRANSFER_CHECKS,
 }
 
 

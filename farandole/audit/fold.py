@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from events import FarandoleJournal, FarandoleOperation, FarandoleOutcome, StockLevel
+from farandole.audit import bank
 from farandole.audit.books import Ledger, Stock
 from farandole.audit.chain import Chain, Link, Offsets, Witness, origin_of, place_name
 from farandole.audit.findings import Findings
@@ -58,7 +59,8 @@ class Fold:
         self.services = Services(self.findings)
         self.stock = Stock(self.findings)
         self.ledger = Ledger(self.findings)
-        self.flows = flow_audits(Books(self.findings, self.stock, self.ledger))
+        self.bank = bank.Bank(self.findings)
+        self.flows = flow_audits(Books(self.findings, self.stock, self.ledger, self.bank))
         self.sagas: dict[str, Saga] = {}
         self.unchecked: Counter[str] = Counter()
         self.bad: list[Bad] = []
@@ -220,6 +222,8 @@ class Fold:
             self.services.row(service, table, record, row)
         elif table == "levels" and (row is None or isinstance(row, StockLevel)):
             self.stock.level(record, row)
+        elif service == "accounts" and table in bank.TABLES:
+            self.bank.row(table, record, row)
 
     def _journal(self, service: str, record: LogRecord) -> None:
         line = self._decoded(record, "the journal")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from farandole.audit.bank import BankFigures
 from farandole.audit.books import Account, AccountFigures, Charge, Delivery, compare_money, compare_stock
 from farandole.audit.chain import SUSPECTS, place_name
 from farandole.audit.findings import Finding, Findings
@@ -53,6 +54,7 @@ class Judgement:
     parked: list[Parked]
     waiting: list[Waiting]
     accounts: dict[Account, AccountFigures]
+    bank: BankFigures
     missing: set[tuple[bytes, int]]
     notes: list[str]
 
@@ -81,10 +83,11 @@ def judge(fold: Fold, terms: Terms, history: History) -> Judgement:
             audit.judge(name, saga, moment)
     notes: list[str] = []
     accounts = _compare_books(fold, moment, history, findings, notes)
+    bank = BankFigures() if history.horizon else fold.bank.compare(moment.in_flight, findings)
     _deliveries(unhandled, terms, findings, notes)
     _swallowed(fold, findings)
     missing = _missing_causes(fold, history, notes)
-    return Judgement(findings, moment, parked, waiting, accounts, missing, notes)
+    return Judgement(findings, moment, parked, waiting, accounts, bank, missing, notes)
 
 
 def _by_saga(rows: Iterable[T]) -> dict[str, list[T]]:

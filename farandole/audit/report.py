@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from farandole.audit.bank import BankFigures
 from farandole.audit.books import Account, AccountFigures, SkuFigures
 from farandole.audit.findings import Finding
 from farandole.audit.flows import OrderFigures
@@ -64,6 +65,8 @@ class Report:
     gateway_operations: int | None = None
     operations: Counter[tuple[str, str]] = field(default_factory=Counter)
     discarded: list[Discarded] = field(default_factory=list)
+    transfers: Counter[str] = field(default_factory=Counter)
+    bank: BankFigures = field(default_factory=BankFigures)
     two_endings: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,6 +142,8 @@ class Report:
             "skus": len(self.skus),
             "money": _by_currency(self.accounts),
             "gateway_operations": self.gateway_operations,
+            "transfers": dict(sorted(self.transfers.items())),
+            "bank": self.bank.to_dict(),
             "read": {
                 "topics": self.reading.topics,
                 "partitions": self.reading.partitions,

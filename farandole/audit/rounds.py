@@ -223,6 +223,8 @@ class _Audit:
             orders=judgement.moment.orders,
             skus=dict(judgement.moment.skus),
             accounts=judgement.accounts,
+            transfers=judgement.moment.transfers,
+            bank=judgement.bank,
             duplicate_ids=fold.chain.duplicates,
             parked=judgement.parked,
             waiting=judgement.waiting,

@@ -67,6 +67,7 @@ def show(report: Report, console: Console | None = None) -> None:
     _orders(report, console)
     _stock(report, console)
     _money(report, console)
+    _bank(report, console)
     _services(report, console)
     _parked(report, console)
     _list(console, "notes", report.notes)
@@ -139,6 +140,20 @@ def _money(report: Report, console: Console) -> None:
     console.print("", table)
     if report.gateway_operations is not None:
         console.print(f"compared with {report.gateway_operations:,} operations of the gateway")
+
+
+def _bank(report: Report, console: Console) -> None:
+    if report.transfers:
+        table = _table("transfers", "")
+        for end, count in sorted(report.transfers.items()):
+            table.add_row(f"  {end}", f"{count:,}")
+        console.print("", table)
+    bank = report.bank
+    if bank.accounts:
+        table = _table(f"{bank.accounts:,} bank accounts (minor units)", "paid in", "held", "in flight")
+        for currency, figures in bank.to_dict()["money"].items():
+            table.add_row(currency, *(f"{figures[name]:,}" for name in ("funded", "held", "in_flight")))
+        console.print("", table)
 
 
 def _services(report: Report, console: Console) -> None:

@@ -159,14 +159,22 @@ def _plan_lines(plan: Any) -> list[str]:
 
     workers = ", ".join(f"{count} {service}" for service, count in plan.workers.items() if count > 1)
     lines = [f"{plan.partitions} partitions; one worker of each service{', but ' + workers if workers else ''}"]
-    for order, letter in zip(plan.orders, names_of(plan).values(), strict=True):
+    letters = names_of(plan)
+    for order, letter in ((order, letters[order.saga]) for order in plan.orders):
         wanted = ", ".join(f"{line.quantity} sku-{line.sku}" for line in order.lines)
         lines.append(
             f"order {letter} in {order.flow}: {wanted}; card {order.card}, to {order.ship_to!r}, "
             f"reserved for {order.reserve_for} s"
         )
+    for each in plan.accounts:
+        ends = f", closed at {each.closes} ms" if each.closes >= 0 else ""
+        lines.append(f"account {each.name}: {each.amount} {each.currency}, overdraft {each.overdraft}{ends}")
+    for each in plan.transfers:
+        lines.append(
+            f"transfer {letters[each.saga]}: {each.amount} from {each.source} to {each.target} within {each.within} s"
+        )
     lines += [f"delivery {each.number}: {each.quantity} sku-{each.sku}" for each in plan.deliveries]
-    lines += [f"{failure.decision} fails for order {failure.order}" for failure in plan.failures]
+    lines += [f"{each.decision} fails for {letters.get(each.saga, each.saga)}" for each in plan.failures]
     lines += [f"an operator {'mends and ' if each.heals else ''}redrives at {each.at} ms" for each in plan.repairs]
     lines += ["at rest an operator leaves no dead letter"] if plan.mends else []
     return lines
@@ -205,6 +213,13 @@ SUMMARY = {
         "late_markers": "late markers",
     },
     "orders": {"completed": "completed", "cancelled": "cancelled", "refused": "refused", "parked": "parked"},
+    "transfers": {
+        "transfers completed": "completed",
+        "transfers failed": "failed",
+        "transfers failed and refunded": "refunded",
+        "transfers overdue": "overdue",
+        "transfers parked": "parked",
+    },
     "workers": {
         "crash": "crashes",
         "kill": "kills",

@@ -10,6 +10,8 @@ watch     what is seen of the orders, from outside
 run       one demo from beginning to end
 report    the figures, the table, the verdict
 further   commands to go on looking
+
+transfers, transfer_plan, transfer_customers, transfer_report: the same of money between bank accounts
 """
 
 from farandole.system import System

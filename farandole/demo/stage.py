@@ -100,7 +100,7 @@ class OwnStage:
         self.directory: Path | None = directory
         self.client_config, self.topics = system.client_config, system.topics
         self.codec = load_codec(system.root, self.namespace)
-        self.order_urls: Sequence[str] = [worker.port.url for worker in system.workers["order"]]
+        self.order_urls: Sequence[str] = [worker.port.url for worker in system.workers.get("order", ())]
         self.systems: Sequence[str] = tuple(SYSTEMS)
         self.stops_kafka = system.kafka_is_ours
         self._killing = asyncio.Lock()
@@ -218,8 +218,9 @@ def own_stage(
     run: Path,
     progress: Progress,
     sandbox_options: Sequence[str] = (),
+    services: Sequence[str] | None = None,
 ) -> Iterator[OwnStage]:
-    """Start a system in the run's directory; stop it at the end."""
+    """Start a system in the run's directory; stop it at the end. services: those that are started; None: all"""
     with System(
         run,
         namespace=runs.namespace_of(run),
@@ -227,6 +228,7 @@ def own_stage(
         environment=environment,
         progress=progress,
         sandbox_options=sandbox_options,
+        services=services,
     ) as system:
         if not config.setting("KAFKA_BOOTSTRAP_SERVERS"):
             runs.clear_old(system.client_config, run.parent.name)

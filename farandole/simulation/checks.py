@@ -33,6 +33,7 @@ from farandole.audit.records import LogRecord, Place
 from farandole.audit.rounds import Options, audit
 from farandole.errors import CodecError
 from farandole.operations import DONE, REDRIVEN
+from farandole.simulation import transfer_checks
 from farandole.simulation.kafka_log import Stored
 from farandole.simulation.run import Run, Violation
 from farandole.simulation.workers import Service, Worker
@@ -50,6 +51,7 @@ def check(run: Run) -> list[Violation]:
     )
     run.counts["records"] += report.reading.records
     run.counts.update({name: getattr(report.orders, name) for name in ("completed", "cancelled", "refused", "parked")})
+    run.counts.update({f"transfers {end}": count for end, count in report.transfers.items()})
     found += [
         Violation(finding.check, str(finding)) for finding in report.findings if finding.where not in run.misplaced
     ]
@@ -96,6 +98,9 @@ class _Source:
 def _engine_checks(run: Run, log: Committed) -> Iterator[Violation]:
     yield from _tables(run, log)
     yield from _too_early(run, log)
+    if run.plan.transfers:
+        for what in transfer_checks.too_early(log, run.workshop.project.codec):
+            yield Violation("too-early", what)
     acted: set[tuple[bytes, bytes]] = set()
     yield from _order(run, log, acted)
     asked: set[str] = set()

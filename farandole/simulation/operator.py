@@ -13,7 +13,7 @@ from events import FarandoleOperation
 from farandole.audit.records import LogRecord
 from farandole.operations import DISCARD, REDRIVE
 from farandole.redrive.queue import Book, Letter, Sequence
-from farandole.simulation.plan import SERVICES, Repair
+from farandole.simulation.plan import Repair
 
 if TYPE_CHECKING:
     from farandole.simulation.run import Run
@@ -61,7 +61,7 @@ class Operator:
         return asked and self._rounds <= ROUNDS
 
     def _outstanding(self) -> list[Sequence]:
-        book = Book(self._run.workshop.project.codec, SERVICES)
+        book = Book(self._run.workshop.project.codec, tuple(self._run.workshop.services))
         for queues in (False, True):
             for topic in book.topics:
                 if topic.endswith(".dlq") is queues:

@@ -14,6 +14,8 @@ import msgspec
 
 from agents.order import order_id
 from events import OrderLine, PlaceOrder
+from farandole.simulation import transfers
+from farandole.simulation.transfers import AccountPlan, TransferPlan
 
 ALWAYS: Final = ("order", "inventory", "payment", "shipping", "notification")
 """Services without which there are no orders."""
@@ -138,10 +140,16 @@ class Nonsense(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A decision that raises whenever it is asked about this order."""
+    """A decision that raises whenever it is asked about this order; a decision of transfers: about this transfer."""
 
     decision: str
     order: int
+
+    @property
+    def saga(self) -> str:
+        if self.decision.partition(".")[0] in transfers.SERVICES:
+            return TransferPlan(self.order, 0, "", "", 0).saga
+        return OrderPlan(self.order, 0, ()).saga
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -165,8 +173,9 @@ class Repair(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """repairs: what an operator does on the way; mends: at rest, he leaves nothing undone
 
-    workers: by service; rates: how often each kind of decision has another outcome than the plain one; faults: the
-    kinds that befall workers at a touch of Kafka, as often as they are named; budget: how many of them at the most
+    workers: by service, those of transfers only where there are any; rates: how often each kind of decision has another
+    outcome than the plain one; faults: the kinds that befall workers at a touch of Kafka, as often as they are named;
+    budget: how many of them at the most
     """
 
     seed: int
@@ -182,6 +191,8 @@ class Plan(msgspec.Struct, frozen=True):
     rates: dict[str, float] = {}
     faults: tuple[str, ...] = ()
     budget: int = 0
+    accounts: tuple[AccountPlan, ...] = ()
+    transfers: tuple[TransferPlan, ...] = ()
 
 
 IN_FLOW: Final[dict[str, dict[str, str]]] = {
@@ -220,7 +231,20 @@ ORCHESTRATED: Final = frozenset({"order-orchestrated/1", "order-hybrid/1"})
 
 def make_plan(seed: int, orders: int | None = None, flows: Sequence[str] = FLOWS) -> Plan:
     """The plan of a seed, with this many orders; None: 1 to 5, mostly few."""
-    return _in_flows(_Maker(seed).plan(orders), flows)
+    return _with_transfers(_in_flows(_Maker(seed).plan(orders), flows))
+
+
+def _with_transfers(plan: Plan) -> Plan:
+    """Beside the orders, and drawn apart from them."""
+    money = transfers.draw(plan.seed, rough=plan.budget > 0)
+    return msgspec.structs.replace(
+        plan,
+        accounts=money.accounts,
+        transfers=money.transfers,
+        workers=plan.workers | dict(money.workers),
+        failures=(*plan.failures, *(Failure(*each) for each in money.failures)),
+        moves=(*plan.moves, *(Move(*each) for each in money.moves)),
+    )
 
 
 def _in_flows(plan: Plan, flows: Sequence[str]) -> Plan:

@@ -18,6 +18,7 @@ from typing import Final
 from events import CancelOrder, StockReceived, WriteOff
 from farandole.event import Event, Meta
 from farandole.partitioner import partition_of
+from farandole.simulation import transfers
 from farandole.simulation.clients import POINTS
 from farandole.simulation.kafka import Cluster
 from farandole.simulation.operator import Operator
@@ -122,7 +123,7 @@ class Run:
         workshop = self.workshop
         workshop.heal()
         for failure in self.plan.failures:
-            workshop.fail(failure.decision, OrderPlan(failure.order, 0, ()).saga)
+            workshop.fail(failure.decision, failure.saga)
         for worker in self.workers:
             worker.begin(self, self.cluster, self.books, self._touched)
             worker.start()
@@ -145,6 +146,8 @@ class Run:
             event = StockReceived(sku=f"sku-{delivery.sku}", quantity=delivery.quantity)
             for at in (delivery.at, *delivery.copies):
                 self._send_at(at, event, f"d-{delivery.number}", RESTOCK, event.sku)
+        for sent in transfers.commands(self.plan.accounts, self.plan.transfers):
+            self._send_at(*sent)
         for nonsense in self.plan.nonsense:
             self.later(BEGINNING + nonsense.at, partial(self._nonsense, nonsense))
         for move in self.plan.moves:

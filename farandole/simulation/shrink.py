@@ -18,7 +18,7 @@ from farandole.simulation.workers import Workshop
 
 SECONDS: Final = 20.0
 
-PARTS: Final = ("orders", "deliveries", "nonsense", "failures", "moves", "repairs")
+PARTS: Final = ("orders", "deliveries", "transfers", "accounts", "nonsense", "failures", "moves", "repairs")
 """Fields of a plan that are lists of what is to happen."""
 
 
@@ -83,9 +83,8 @@ class Shrinker:
             while at < len(getattr(self.plan, part)):
                 kept = getattr(self.plan, part)
                 fewer = (*kept[:at], *kept[at + 1 :])
-                if (part == "orders" and not fewer) or not self._fails(
-                    replace(self.plan, **{part: fewer}), self.answers
-                ):
+                nobody = not (fewer or self.plan.transfers) if part == "orders" else False
+                if nobody or not self._fails(replace(self.plan, **{part: fewer}), self.answers):
                     at += 1
         for smaller in self._simpler(self.plan):
             self._fails(smaller(self.plan), self.answers)

@@ -48,8 +48,9 @@ def timeline(workshop: Workshop, plan: Plan, answers: list[int]) -> tuple[Trial,
 
 
 def names_of(plan: Plan) -> dict[str, str]:
-    """Saga → its letter."""
-    return {order.saga: _letter(number) for number, order in enumerate(plan.orders)}
+    """Saga → its letter, transfers after orders."""
+    sagas = [*(order.saga for order in plan.orders), *(transfer.saga for transfer in plan.transfers)]
+    return {saga: _letter(number) for number, saga in enumerate(sagas)}
 
 
 def _letter(number: int) -> str:
@@ -95,7 +96,10 @@ def _described(workshop: Workshop, record: Stored) -> str:
     assert isinstance(event, Event)
     telling = [
         str(getattr(event, name))
-        for name in ("sku", "line", "quantity", "outcome", "what", "asked_by", "cause", "memo", "template")
+        for name in (
+            *("sku", "line", "quantity", "outcome", "what", "asked_by", "cause", "memo", "template"),
+            *("account", "amount", "how", "step", "reason", "refunded"),
+        )
         if hasattr(event, name)
     ]
     return f"{decoder.type.name} {' '.join(telling)}".rstrip()

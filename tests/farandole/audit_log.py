@@ -318,6 +318,10 @@ class Recording(World):
                 self.log.journal(service, topic, partition, 0, len(records) - 1)
         for sku, row in self.rows("inventory")["levels"].items():
             self.log.row("inventory-levels", partition_of(sku, 6), sku, row)
+        for name, row in self.rows("accounts")["balances"].items():
+            self.log.row("accounts-balances", partition_of(name, 6), name, row)
+        for key, row in self.rows("accounts")["movements"].items():
+            self.log.row("accounts-movements", 0, key, row)
         return self.log
 
 

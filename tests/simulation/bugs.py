@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 import events as e
-from agents import inventory, orchestrator, order, payment, shipping
+from agents import accounts, inventory, orchestrator, order, payment, shipping, transfers
 from farandole.clients import _read_until
 from farandole.deadletters import ParkedSagas
 from farandole.engine import Engine
@@ -27,8 +27,9 @@ from farandole.simulation.clients import ModelClients
 from farandole.simulation.outside import Books
 from farandole.table import changes
 from farandole.transactions import Transactions
-from flows.order import order as flow
+from flows.order import order as order_flow
 from flows.order_pay_first import pay_first
+from flows.transfer import transfer as transfer_flow
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -45,14 +46,18 @@ class Bug(NamedTuple):
 
 
 def decide(
-    monkeypatch: pytest.MonkeyPatch, service: str, event: type[Event], wrong: Callable[..., Any], flow: Flow = flow
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    event: type[Event],
+    wrong: Callable[..., Any],
+    flow: Flow = order_flow,
 ) -> None:
-    """In flow order, or another, let the service answer this event with `wrong(decision, event)`."""
+    """In this flow, let the service answer the event with `wrong(decision, event)`."""
     right = flow.bindings[service, event]
 
     @functools.wraps(right.function)
-    def answer(heard: Any) -> Any:
-        return wrong(right.function, heard)
+    def answer(heard: Any, *at: int) -> Any:
+        return wrong(lambda event: right.function(event, *at), heard)
 
     monkeypatch.setitem(flow.bindings, (service, event), dataclasses.replace(right, function=answer))
 
@@ -140,6 +145,71 @@ def shortage_keeps_what_was_held(patch: pytest.MonkeyPatch) -> None:
         return effects
 
     decide(patch, "inventory", e.InventoryLineShort, short)
+
+
+def deadline_refunds(patch: pytest.MonkeyPatch) -> None:
+    """A transfer whose credit is late is refunded at once, without a word from the target."""
+
+    def overdue(decision: Any, event: Any) -> Any:
+        effects = decision(event)
+        if not isinstance(effects, e.CancelCredit):
+            return effects
+        row = transfers.states[event.saga]
+        transfers.states[event.saga] = replace(row, phase="refunding", reason="late")
+        return effects, e.SettleDebit(account=row.source, how="refund")
+
+    decide(patch, "transfers", e.AnswerDue, overdue, transfer_flow)
+
+
+def cancel_forgets(patch: pytest.MonkeyPatch) -> None:
+    """A credit that is called off is refused, and done all the same when it comes again."""
+
+    def credit(decision: Any, event: Any) -> Any:
+        known = accounts.movements.get(f"{event.saga}/credit")
+        if known is not None and known.phase == "refused":
+            del accounts.movements[f"{event.saga}/credit"]
+        return decision(event)
+
+    def cancel(decision: Any, event: Any) -> Any:
+        known = accounts.movements.pop(f"{event.saga}/credit", None)
+        if known is not None:
+            account = accounts.balances[event.account]
+            accounts.balances[event.account] = replace(account, balance=account.balance - known.amount)
+        return decision(event)
+
+    decide(patch, "accounts", e.CreditAccount, credit, transfer_flow)
+    decide(patch, "accounts", e.CancelCredit, cancel, transfer_flow)
+
+
+def overdraft_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """An account may spend what it does not have."""
+    patch.setattr(accounts, "_why_no_debit", lambda name, amount, currency: "")
+
+
+def refund_to_nobody(patch: pytest.MonkeyPatch) -> None:
+    """A refund to an account that was closed meanwhile is lost."""
+
+    def settle(decision: Any, event: Any) -> Any:
+        account = accounts.balances.get(event.account)
+        if event.how == "refund" and account is not None and account.phase == "closed":
+            return e.AccountsRefunded()
+        return decision(event)
+
+    decide(patch, "accounts", e.SettleDebit, settle, transfer_flow)
+
+
+def refund_not_awaited(patch: pytest.MonkeyPatch) -> None:
+    """A transfer has failed as soon as its refund is asked for."""
+
+    def refused(decision: Any, event: Any) -> Any:
+        effects = decision(event)
+        if effects is None:
+            return None
+        row = transfers.states[event.saga]
+        transfers.states[event.saga] = replace(row, phase="failed")
+        return *effects, e.TransfersFailed(reason=row.reason, refunded=True)
+
+    decide(patch, "transfers", e.AccountsCreditRefused, refused, transfer_flow)
 
 
 # ---- in the engine
@@ -472,4 +542,9 @@ BUGS: Final = (
     Bug("overdue means not done", overdue_means_not_done, 100, ORCHESTRATED),
     Bug("only answered steps are taken back", only_answered_steps_are_taken_back, 100, ORCHESTRATED),
     Bug("a stop is dropped on the way", stop_dropped_on_the_way, 100, ORCHESTRATED),
+    Bug("deadline refunds", deadline_refunds, 300),
+    Bug("cancel forgets", cancel_forgets, 300),
+    Bug("overdraft unchecked", overdraft_unchecked, 100),
+    Bug("refund to nobody", refund_to_nobody, 300),
+    Bug("refund not awaited", refund_not_awaited, 100),
 )

@@ -58,6 +58,7 @@ def test_every_run_holds_and_everything_went_wrong_in_some(workshop: Workshop) -
         "nonsense",
     }
     ends = {"completed", "cancelled", "refused", "parked", "rebalances", "takeovers", "timed_out", "late_markers"}
+    ends |= {"transfers completed", "transfers failed", "transfers failed and refunded", "transfers overdue"}
     assert {name for name in wrong | ends if not counts[name]} == set()
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from farandole.audit.bank import Bank
 from farandole.audit.books import Account, Charge, Ledger, SkuFigures, Stock
 from farandole.audit.findings import Findings
 from farandole.audit.records import LogRecord
@@ -42,6 +43,7 @@ class Books:
     findings: Findings
     stock: Stock
     ledger: Ledger
+    bank: Bank
 
 
 @dataclass
@@ -67,6 +69,8 @@ class Moment:
     open_for: milliseconds that a saga may take
     horizon:  sagas that began before are not judged: part of their records is gone (retention); 0: nothing is gone
     parked, waiting: by saga
+    transfers: how many, by how they ended, and how many missed a deadline
+    in_flight: by currency, as the transfers' answers say
     discarded: sagas of which an operator has discarded a message
     """
 
@@ -81,6 +85,8 @@ class Moment:
     findings: Findings
     orders: OrderFigures = field(default_factory=OrderFigures)
     implied: Counter[Account] = field(default_factory=Counter)
+    transfers: Counter[str] = field(default_factory=Counter)
+    in_flight: Counter[str] = field(default_factory=Counter)
 
     def is_late(self, since: int) -> bool:
         return self.settled or self.now - since > self.open_for

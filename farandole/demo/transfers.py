@@ -1,0 +1,208 @@
+"""The demo of `transfer/1`: accounts are opened and funded, money moves between them, much of it at the wrong moment or
+to the wrong place on purpose; then the audit.
+
+Invariants are those of farandole.demo.run. With --use-running, TRANSFERS_URL and ACCOUNTS_URL name the services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from confluent_kafka import Message
+
+from events import TransfersCompleted, TransfersFailed
+from farandole import config
+from farandole.demo import report, runs, stage
+from farandole.demo.run import Options, _Play
+from farandole.demo.sending import Sender
+from farandole.demo.stage import Stage
+from farandole.demo.transfer_customers import Bank
+from farandole.demo.transfer_plan import COMPLETED, FAILED, REFUNDED, TransferPlan, make
+from farandole.demo.transfer_report import Outcome, impossible, print_outcome, rows_of
+from farandole.demo.watch import Seen, Watcher
+from farandole.errors import AuditError, CodecError, ConfigError
+from farandole.system import Progress
+
+SERVICES: Final = ("transfers", "accounts")
+
+PAUSED_FOR: Final = 3.0
+"""Seconds for which the accounts service stands still: longer than some deadlines, shorter than its session."""
+
+__all__ = ["prepared", "print_outcome"]
+
+
+class SeenTransfers(Seen):
+    def counts(self) -> dict[str, int]:
+        counts = {how: self.ended[how] for how in (COMPLETED, FAILED, REFUNDED)}
+        counts["parked"] = sum(saga in self.orders and saga not in self.endings for saga in self.parked_sagas)
+        return {**counts, "open": len(self.orders) - sum(counts.values())}
+
+
+class TransferWatcher(Watcher):
+    """Sees how transfers end."""
+
+    def __init__(self, sagas: frozenset[str], on: Stage) -> None:
+        super().__init__(sagas, on.client_config, on.namespace, on.topics, on.codec, everything=on.own)
+        self.seen = SeenTransfers(sagas)
+        for topic in ("order", "shipping"):
+            del self._takes[topic]
+        self._takes["transfers"] = self._transfer
+
+    def _transfer(self, message: Message) -> None:
+        try:
+            _, event = self._codec.decode(message.value())
+        except CodecError:
+            return
+        if event.saga not in self.seen.orders:
+            return
+        if isinstance(event, TransfersCompleted):
+            self._ended(event.saga, COMPLETED)
+        elif isinstance(event, TransfersFailed):
+            self._ended(event.saga, REFUNDED if event.refunded else FAILED, event.reason)
+
+
+class Demo:
+    """A stage with addresses of both services, and the plan for it."""
+
+    def __init__(
+        self, options: Options, on: Stage, urls: Mapping[str, list[str]], plan: TransferPlan, began: float
+    ) -> None:
+        self.options, self.stage, self.urls, self.plan, self.began = options, on, urls, plan, began
+
+    def play(self, progress: Progress) -> Outcome:
+        """Open, fund, move, break, settle, audit. Raises only what leaves nothing to report."""
+        outcome: Any = _Transfers(self, progress).run()
+        return outcome  # type: ignore[no-any-return]
+
+    def next_steps(self, kept: bool) -> list[str]:
+        """Commands that show more. kept: it all still runs."""
+        setting = f"FARANDOLE_NAMESPACE={self.stage.namespace} " if self.stage.namespace else ""
+        steps = [f"{setting}farandole audit --settled"]
+        if kept or not self.stage.own:
+            first = self.plan.placements[0]
+            steps.append(f"curl {self.urls['transfers'][0]}/transfers/{first.order}")
+            steps.append(f"curl {self.urls['accounts'][0]}/accounts/{first.command.source}")
+        return steps
+
+
+@contextmanager
+def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
+    """The services of transfers are there and run; at the end they are stopped again."""
+    began = time.monotonic()
+    options.check(SERVICES)
+    if options.use_running:
+        urls = {service: [_url_of(service)] for service in SERVICES}
+        running = stage.RunningStage("")
+        yield Demo(options, running, urls, _plan(options, running.run, f"{running.run}-", planted=False), began)
+        return
+    with runs.new_run() as directory:
+        plan = _plan(options, directory.name, "", planted=True)
+        environment = {"FARANDOLE_FAIL": f"accounts.credit@{plan.broken}"} if plan.broken else {}
+        with stage.own_stage(dict(options.workers), environment, directory, progress, services=SERVICES) as own:
+            urls = {service: [each.port.url for each in own.system.workers[service]] for service in SERVICES}
+            yield Demo(options, own, urls, plan, began)
+
+
+def _plan(options: Options, run: str, prefix: str, planted: bool) -> TransferPlan:
+    return make(run, prefix, options.orders, options.seed, options.failures, options.ways, planted)
+
+
+def _url_of(service: str) -> str:
+    name = f"{service.upper()}_URL"
+    url = config.setting(name) or os.environ.get(name, "")
+    if not url:
+        raise ConfigError(f"no address of the {service} service", where=name, mend=f"{name}=http://127.0.0.1:6066")
+    return url.rstrip("/")
+
+
+class _Transfers(_Play):
+    def __init__(self, demo: Demo, progress: Progress) -> None:
+        self.options, self.stage, self.began, self.progress = demo.options, demo.stage, demo.began, progress
+        self.plan: Any = demo.plan
+        self.problems, self.restarts, self.seconds, self.phase = [], [], {}, "preparing"
+        self.watcher = TransferWatcher(frozenset(each.order for each in demo.plan.placements), demo.stage)
+        self.seen = self.watcher.seen
+        on = demo.stage
+        self.bank = Bank(
+            demo.plan, demo.urls, Sender(on.client_config, on.namespace, on.codec, demo.plan.run), self.seen
+        )
+
+    # ---- the acts
+
+    async def _acts(self) -> None:
+        async with self.bank.open():
+            await self._act("opening accounts", self.bank.open_accounts())
+            await self._act("moving money", self._move())
+            await self._act("settling", self._settle())
+            await self.bank.look(self.options.ways)
+
+    async def _move(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.bank.move_all(self.options.rate))
+            for kill in self.options.kills:
+                group.create_task(self._kill(kill))
+            if self.options.failures and self.stage.own and not self.options.kills:
+                group.create_task(self._pause())
+
+    async def _pause(self) -> None:
+        """The accounts service stands still in the middle, so that credits come after their deadline."""
+        while len(self.seen.placed) < len(self.plan.placements) // 2:
+            await asyncio.sleep(0.02)
+        own: Any = self.stage
+        own.system.kill("accounts", number=signal.SIGSTOP)
+        try:
+            await asyncio.sleep(PAUSED_FOR)
+        finally:
+            own.system.kill("accounts", number=signal.SIGCONT)
+
+    # ---- the end
+
+    def _audit(self) -> dict[str, Any] | None:
+        from farandole import audit
+
+        on = self.stage
+        try:
+            found = audit.run(on.client_config, on.namespace, config.project_root(), settled=on.own)
+        except AuditError as error:
+            self.problems.append(f"the audit could not be carried out: {error}")
+            return None
+        said = [f"audit, {each.check}: {each.what} {each.saga} {each.where}".rstrip() for each in found.findings]
+        self.problems += report.some(said)
+        result = found.to_dict()
+        if on.own:
+            ours = {COMPLETED: self.seen.ended[COMPLETED], "failed and refunded": self.seen.ended[REFUNDED]}
+            for end, number in ours.items():
+                if result["transfers"].get(end, 0) != number:
+                    self.problems.append(f"the audit counts {result['transfers'].get(end, 0)} {end}, the demo {number}")
+        return result
+
+    def _outcome(self, audit: dict[str, Any] | None) -> Any:
+        plan, seen = self.plan, self.seen
+        self.problems += report.some(self.bank.surprises) + report.some(list(impossible(plan, seen)))
+        taken = report.latencies(plan.placements, seen, self.bank.intended)
+        return Outcome(
+            run={
+                "name": self.stage.run,
+                "namespace": self.stage.namespace,
+                "seed": self.options.seed,
+                "transfers": self.options.orders,
+                "failures": self.options.failures,
+                "directory": str(self.stage.directory or ""),
+            },
+            transfers={"asked": len(plan.placements), **seen.counts()},
+            rows=rows_of(plan, seen, self.bank.intended),
+            latency={"p50_ms": report.percentile(taken, 0.5), "p99_ms": report.percentile(taken, 0.99)},
+            parked=list(seen.parked.values()),
+            requests=report.nested(self.bank.answers),
+            restarts=self.restarts,
+            problems=self.problems,
+            seconds={name: round(seconds, 2) for name, seconds in self.seconds.items()},
+            audit=audit,
+            answered=self.bank.answered,
+        )
