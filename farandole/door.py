@@ -20,6 +20,8 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from yarl import URL
 
+from farandole.answers import error, where_of
+from farandole.errors import CodecError
 from farandole.event import Event, Meta
 from farandole.owners import CoordinatorAway, Owners
 from farandole.partitioner import partition_of
@@ -99,7 +101,9 @@ class Door:
         value = processor.codec.encode(command, Meta(id=f"request/{uuid.uuid4()}", saga=saga, flow=flow, cause=""))
         self._outstanding += 1
         try:
-            self._commands().produce(processor.namespace + kind.topic, value, saga, on_delivery=delivered)
+            field = processor.key_of[kind.topic]
+            key = saga if field == "saga" else getattr(command, field)
+            self._commands().produce(processor.namespace + kind.topic, value, key, on_delivery=delivered)
             self._keep_polling()
             await done
         finally:
@@ -108,19 +112,24 @@ class Door:
     async def send_and_wait(
         self, command: Event, saga: str, flow: str, table: str, timeout: float, settled: Callable[[], bool]
     ) -> bool:
-        """Write a command and wait until a commit has changed the saga's row in `table`. False if that takes too long.
-        Nothing is sent if `settled` by then.
+        """Write a command and wait until commits have changed the saga's row in `table` so that it is `settled`. False
+        if that takes too long. Nothing is sent if it is settled by then.
 
-        For the owner of the saga's partition only: nobody else sees the commit.
+        For the owner of the saga's partition only: nobody else sees the commits.
         """
-        service = self.app.engine
-        with service.watch(table, saga) as changed:
+        watch = self.app.engine.watch
+        with watch(table, saga) as changed:
             if settled():  # by another request, between the caller's look and this one
                 return True
             async with self._sent_once(command, saga, flow):
                 try:
-                    await asyncio.wait_for(changed, timeout)
-                    return True
+                    async with asyncio.timeout(timeout):
+                        await changed
+                        while True:
+                            with watch(table, saga) as again:
+                                if settled():
+                                    return True
+                                await again
                 except TimeoutError:
                     return False
 
@@ -227,3 +236,24 @@ class Door:
     def _count_partitions(self) -> int:
         topic = self.app.engine.processor.namespace + self._topic
         return len(AdminClient(self.app.engine.broker).list_topics(topic, timeout=10).topics[topic].partitions)
+
+
+async def replied(what: str, web: Any, request: Any, answer: Awaitable[tuple[int, dict[str, Any]]]) -> Any:
+    """A view's response: its answer, or in words why there is none. An error has `problems` and needs no more.
+
+    what: whose partition it is about, such as "order"
+    """
+    headers = {}
+    try:
+        status, said = await answer
+    except CodecError as refused:
+        status, said = 422, {"problems": [refused.what]}
+    except Misdirected:
+        status, said = 421, {"problems": [f"a forwarded request that is about another worker's {what}"]}
+    except (NoOwner, KafkaException):
+        status, said = 503, {"problems": [f"the {what}'s partition is being handed over"], "retry_after": 1}
+    if "retry_after" in said:
+        headers = {"Retry-After": str(said["retry_after"])}
+    if status >= 400 and "what" not in said:  # a forwarded answer has it all
+        said = error(status, "; ".join(said["problems"])[:500], where_of(request), said)
+    return web.json(said, status=status, headers=headers)

@@ -17,17 +17,15 @@ order's partition at this moment. The same request is safe to repeat.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaException
 from faust.web import View
 
 from agents import order as service
 from events import CancelOrder, Order, OrderLine, PlaceOrder
-from farandole.answers import error, where_of
-from farandole.door import Door, Misdirected, NoOwner
-from farandole.errors import CodecError
+from farandole.door import Door, replied
 
 FLOW = "order/1"
 DECIDED_WITHIN = 10.0
@@ -148,21 +146,7 @@ def _unknown(order_id: str) -> Reply:
 def add_views(app: Any) -> None:
     """Register the views with the order service's App."""
     orders = Orders(Door(app, topic="order.commands"))
-
-    async def reply(web: Any, request: Any, answer: Any) -> Any:
-        headers = {}
-        try:
-            status, said = await answer
-        except CodecError as refused:
-            status, said = 422, {"problems": [refused.what]}
-        except Misdirected:
-            status, said = 421, {"problems": ["a forwarded request for an order that this worker does not own"]}
-        except (NoOwner, KafkaException):
-            headers = {"Retry-After": "1"}
-            status, said = 503, {"problems": ["the order's partition is being handed over"]}
-        if status >= 400 and "what" not in said:  # a forwarded answer has it all
-            said = error(status, "; ".join(said["problems"])[:500], where_of(request), said)
-        return web.json(said, status=status, headers=headers)
+    reply = partial(replied, "order")
 
     @app.page("/orders")
     class Place(View):

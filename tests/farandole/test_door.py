@@ -73,7 +73,7 @@ class Written(Asked):
         await asyncio.sleep(0.01)
 
     def ask(self, command: str) -> asyncio.Task[bool]:
-        waiting = self.send_and_wait(command, "o-1", "order/1", "orders", 5.0, lambda: False)  # type: ignore[arg-type]
+        waiting = self.send_and_wait(command, "o-1", "order/1", "orders", 5.0, self.decided.done)  # type: ignore[arg-type]
         return asyncio.create_task(waiting)
 
 
