@@ -8,7 +8,7 @@
 expired. 503 also: nobody owns the partition at this moment; ask again.
 
 Invariants:
-- Nothing in an answer, nor the way to it, depends on whether there is such a user: either waits for the same three commits.
+- Nothing in an answer, nor the way to it, depends on whether there is such a user: each waits for the same commits.
 - What was entered leaves this module as a keyed digest only.
 - A request that is repeated is another attempt: an answer that was lost is not given again.
 """
