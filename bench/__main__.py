@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from confluent_kafka import KafkaException
 
-from bench import backlog, recovery, replay, report, rounds
+from bench import backlog, logins, recovery, replay, report, rounds
 from bench.errors import BenchError
 from bench.orders import codec
 from bench.profiling import profile
@@ -31,6 +31,9 @@ def command(
         int, typer.Option("--backlog", min=0, help="Orders of the backlog under which memory is watched; 0: leave out.")
     ] = 1_000_000,
     replayed: Annotated[int, typer.Option(min=0, help="Orders whose history is read again; 0: leave out.")] = 20_000,
+    login_seconds: Annotated[
+        float, typer.Option(min=0.0, help="Seconds of logins at 20 per second; 0: leave out.")
+    ] = 20.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     profiled: Annotated[bool, typer.Option("--profile", help="Show where Farandole's time goes instead.")] = False,
 ) -> None:
@@ -51,6 +54,8 @@ def command(
             else:
                 found = compare(where, plan, repeat)
                 found["recovery"] = recovery.measure(where, codec(), rows)
+                if login_seconds:
+                    found["logins"] = logins.measure(where, login_seconds)
                 if replayed:
                     found["replay"] = replay.measure(where, codec(), replayed)
                 if waiting:

@@ -196,6 +196,7 @@ class System:
                    one, which is started if it does not run
     progress:      told what is being started
     topics:        to be created; None: those of topics.yaml
+    services:      whose workers run; None: all
     sandbox_options: more of what `farandole sandbox gateway` takes, for each system of the outside world
     """
 
@@ -209,12 +210,13 @@ class System:
         client_config: config.ClientConfig | None = None,
         progress: Progress = silent,
         topics: Topics | None = None,
+        services: Iterable[str] | None = None,
         sandbox_options: Sequence[str] = (),
     ) -> None:
         self.directory, self.namespace = directory, namespace
         self.root = config.project_root()
         self.topics = topics or Topics.load(self.root / "topics.yaml")
-        self.services = tuple(self.topics.services)
+        self.services = tuple(self.topics.services if services is None else services)
         self._key = secrets.token_hex(32)
         self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress

@@ -64,6 +64,7 @@ class Report:
     gateway_operations: int | None = None
     operations: Counter[tuple[str, str]] = field(default_factory=Counter)
     discarded: list[Discarded] = field(default_factory=list)
+    figures: dict[str, dict[str, int]] = field(default_factory=dict)
     two_endings: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,6 +110,7 @@ class Report:
             "open": orders.open,
             "open_ids": orders.open_ids[:LISTED],
             "unanswered": orders.unanswered,
+            "flows": {flow: dict(sorted(figures.items())) for flow, figures in sorted(self.figures.items())},
             "older_than_history": orders.older,
             "duplicate_ids": self.duplicate_ids,
             "no_ending": self.count("no-ending"),

@@ -11,11 +11,15 @@ import typer
 from farandole.cli.progress import show_outcome, shown, terminated, until_interrupted
 from farandole.errors import ConfigError, FarandoleError
 
+LOGINS_A_SECOND = 40.0
+"""Visitors do more than one thing each."""
+
 WAYS = {"http": ("http",), "kafka": ("kafka",), "both": ("http", "kafka")}
 
 
 def command(
-    orders: Annotated[int, typer.Option(help="Orders to place; bad ones come in addition.")] = 1_000,
+    flow: Annotated[str, typer.Option(help="What is demonstrated: order or login.")] = "order",
+    orders: Annotated[int, typer.Option(help="Orders to place, or logins; bad ones come in addition.")] = 1_000,
     seed: Annotated[int, typer.Option(help="Which orders, and what goes wrong with which.")] = 0,
     failures: Annotated[bool, typer.Option(help="Whether anything is to go wrong on purpose.")] = True,
     kill: Annotated[
@@ -52,6 +56,11 @@ def command(
     from farandole.demo.mischief import Kill, parse_workers
     from farandole.demo.run import Options
 
+    if flow == "login":
+        _log_in(orders, seed, failures, kill or [], rate, as_json)
+        return
+    if flow != "order":
+        raise ConfigError(f"no such flow: {flow}", where="--flow", mend="order or login")
     if transport not in WAYS:
         raise ConfigError(f"no such transport: {transport}", where="--transport", mend="http, kafka or both")
     options = Options(
@@ -73,6 +82,24 @@ def command(
             print(json.dumps({"ok": False, "problems": [str(error)], "audit": None}), flush=True)
         raise
     raise typer.Exit(0 if ok else 1)
+
+
+def _log_in(logins: int, seed: int, failures: bool, kills: list[str], rate: float, as_json: bool) -> None:
+    from farandole.demo import login
+    from farandole.demo.mischief import Kill
+
+    signal.signal(signal.SIGTERM, terminated)
+    killed = tuple(Kill.parse(text) for text in kills)
+    options = login.Options(logins=logins, seed=seed, rate=min(rate, LOGINS_A_SECOND), kills=killed, failures=failures)
+    try:
+        with shown() as progress:
+            outcome = login.run(options, progress)
+    except FarandoleError as error:
+        if as_json:
+            print(json.dumps({"ok": False, "problems": [str(error)], "audit": None}), flush=True)
+        raise
+    show_outcome(outcome, as_json, login.print_outcome)
+    raise typer.Exit(0 if outcome.ok else 1)
 
 
 def _play(options: Any, keep: bool, as_json: bool) -> bool:

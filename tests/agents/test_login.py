@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -284,7 +284,7 @@ def test_the_clock_ends_nothing_that_has_ended() -> None:
 
 
 def test_what_has_ended_keeps_nothing_to_compare_a_code_with() -> None:
-    ends = {
+    ends: dict[str, Callable[[], Any]] = {
         "granted": lambda: verify(challenge="granted"),
         "locked": lambda: [verify(wrong(n, "locked"), challenge="locked") for n in range(5)],
         "expired": lambda: login.challenge_expired(ChallengeExpired(saga="expired")),

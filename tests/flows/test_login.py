@@ -129,8 +129,10 @@ def test_the_answer_does_not_wait_for_the_delivery(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"\xff", b"{", {}, {"user": 1}, {"user": ""}, {"user": "x" * 129}, {"user": "a", "admin": True}]
-    + [b'{"user": "\\ud800"}', b"[" * 100_000, b'{"user": ' + b"9" * 6_000 + b"}"],
+    [
+        *(b"", b"[]", b"\xff", b"{", {}, {"user": 1}, {"user": ""}, {"user": "x" * 129}, {"user": "a", "admin": True}),
+        *(b'{"user": "\\ud800"}', b"[" * 100_000, b'{"user": ' + b"9" * 6_000 + b"}"),
+    ],
 )
 def test_bad_requests_are_told_so_and_write_nothing(site: Site, body: Any) -> None:
     status, said = asyncio.run(site.logins.begin(request(body)))
@@ -155,7 +157,7 @@ def test_an_unknown_user_cannot_be_told_from_a_known_one_by_any_answer(site: Sit
     """A whole session of each, answer for answer."""
 
     def session(user: str) -> list[Any]:
-        said = []
+        said: list[Any] = []
         status, body = site.begin(user)
         said.append((status, sorted(body), body["expires_in"]))
         site.world.run()
@@ -291,7 +293,9 @@ def race(site: Site, challenge: str, codes: list[str]) -> list[tuple[int, Any]]:
     commands = []
 
     class Racing(Door):
-        async def send_and_wait(self, command: Any, saga: str, *_: Any, settled: Any, **__: Any) -> bool:
+        async def send_and_wait(
+            self, command: Any, saga: str, flow: str, table: str, timeout: float, settled: Callable[[], bool]
+        ) -> bool:
             self.world.send(command, saga, FLOW)
             commands.append(command)
             while len(commands) < len(codes):
