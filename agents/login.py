@@ -62,7 +62,9 @@ LIVES: Final = 300
 ATTEMPTS: Final = 5
 """Codes that may be entered for one challenge."""
 
-CHALLENGES: Final = ((5, 900), (20, 86_400))
+MOST_IN_A_WHILE, WHILE = 5, 900
+MOST_A_DAY, DAY = 20, 86_400
+CHALLENGES: Final = ((MOST_IN_A_WHILE, WHILE), (MOST_A_DAY, DAY))
 """So many challenges of one user in so many seconds. With the attempts that bounds guessing at 100 codes of a million a
 day, and what somebody who floods a user may have sent.
 """
@@ -111,8 +113,7 @@ def begin(command: BeginLogin, at: int) -> Effects | LoginRefused | None:
     if wait:
         challenges[command.saga] = Challenge(phase="limited", user=command.user, retry_after=wait)
         return LoginRefused(user=command.user, retry_after=wait)
-    longest = max(seconds for _, seconds in CHALLENGES) * 1000
-    begun = tuple(each for each in (user.begun if user else ()) if each > at - longest)
+    begun = tuple(each for each in (user.begun if user else ()) if each > at - DAY * 1000)
     users[command.user] = LoginUser(live=command.saga, begun=(*begun, at))
     challenges[command.saga] = Challenge(phase="asking", user=command.user, seed=command.seed, digest=command.digest)
     question = LookUpUser(user=command.user), Timer(LookupExpired(), after=LOOKUP_WITHIN)

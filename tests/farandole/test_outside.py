@@ -84,7 +84,7 @@ def replies(*responses: tuple[int, Any]) -> tuple[Handler, list[str]]:
 def test_what_is_filled_in_is_sent_and_nothing_that_is_said_to_it_is_kept(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The other side repeats the secret wherever it can, and fails before it succeeds: not in an answer, not in a log."""
+    """The other side repeats the secret wherever it can, and fails before it succeeds."""
     monkeypatch.setattr(outside, "FILLED_AFTER", (0.0, 0.01))
     caplog.set_level("DEBUG")
     for status, outcome in ((200, "accepted"), (422, "refused")):
