@@ -76,7 +76,7 @@ def configured() -> Passcodes:
         raise ConfigError(
             f"{KEY} has {len(key)} characters" if key else f"{KEY} is not set",
             where="environment",
-            mend=f"set it to what `openssl rand -hex 32` says, the same for all workers of login; {LEAST_KEY} characters",
+            mend=f"set it to what `openssl rand -hex 32` says, the same for all login workers; {LEAST_KEY} characters",
         )
     return Passcodes(key)
 

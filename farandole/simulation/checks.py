@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple
 
 from events import FarandoleJournal, FarandoleOutcome, FarandoleTimer
 from farandole.audit.flows.order_facts import KINDS, RESTS_ON, any_of, names_of
+from farandole.audit.passcodes import Passcodes
 from farandole.audit.records import LogRecord, Place
 from farandole.audit.rounds import Options, audit
 from farandole.errors import CodecError
@@ -43,8 +44,14 @@ def check(run: Run) -> list[Violation]:
     log = _read(run)
     found = [*_engine_checks(run, log)]
     report = audit(
-        _Source(run, log), run.workshop.project.codec, run.workshop.topics, Options(True, pause=0), run.books.gateway()
+        _Source(run, log),
+        run.workshop.project.codec,
+        run.workshop.topics,
+        Options(True, pause=0),
+        run.books.gateway(),
+        passcodes=Passcodes(run.books.passcodes()) if run.plan.logins else None,
     )
+    run.counts.update({f"logins {how}": count for how, count in report.figures.get("login", {}).items()})
     run.counts["records"] += report.reading.records
     run.counts.update({name: getattr(report.orders, name) for name in ("completed", "cancelled", "refused", "parked")})
     found += [
@@ -96,7 +103,8 @@ def _engine_checks(run: Run, log: Committed) -> Iterator[Violation]:
     acted: set[tuple[bytes, bytes]] = set()
     yield from _order(run, log, acted)
     asked: set[str] = set()
-    for service in run.workshop.services.values():
+    for name in run.plan.workers:
+        service = run.workshop.services[name]
         workers = [worker for worker in run.workers if worker.service is service]
         for partition in range(run.plan.partitions):
             yield from _Partition(run, log, service, workers[0], partition).check(acted)
@@ -123,7 +131,7 @@ def _tables(run: Run, log: Committed) -> Iterator[Violation]:
                         f"{worker.name} has another row {differing.decode()} in {table}/{partition} than its changelog"
                     )
                     yield Violation("tables-differ", what)
-    for service in run.workshop.services:
+    for service in run.plan.workers:
         for partition in range(run.plan.partitions):
             if owners[service, partition] != 1:
                 yield Violation("not-owned", f"{owners[service, partition]} workers own {service}/{partition}")

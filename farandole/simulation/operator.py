@@ -13,6 +13,7 @@ from events import FarandoleOperation
 from farandole.audit.records import LogRecord
 from farandole.operations import DISCARD, REDRIVE
 from farandole.redrive.queue import Book, Letter, Sequence
+from farandole.simulation import logins
 from farandole.simulation.plan import SERVICES, Repair
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Operator:
         return asked and self._rounds <= ROUNDS
 
     def _outstanding(self) -> list[Sequence]:
-        book = Book(self._run.workshop.project.codec, SERVICES)
+        book = Book(self._run.workshop.project.codec, (*SERVICES, *logins.SERVICES))
         for queues in (False, True):
             for topic in book.topics:
                 if topic.endswith(".dlq") is queues:

@@ -18,12 +18,13 @@ import msgspec
 
 from events import FarandoleCall
 from farandole.audit.gateway import Gateway as AuditedGateway
-from farandole.passcodes import Passcodes, filler
+from farandole.passcodes import filler
 from farandole.ports import Answer
 from farandole.sandbox.carrier import Carrier
 from farandole.sandbox.gateway import Gateway
 from farandole.sandbox.mail import Mail
 from farandole.sandbox.system import System
+from farandole.simulation.logins import PASSCODES
 
 ATTEMPT_MS: Final = 5_000
 """After this long without an answer a request is sent again; as farandole.outside has it."""
@@ -35,7 +36,6 @@ QUICK, SLOW, LOST, REFUSED, LATE, TWICE = range(6)
 """What becomes of a request: answered; answered late; performed and not answered; not performed (503); performed when
 nobody waits any more; answered, and answered once more."""
 
-PASSCODES: Final = Passcodes("the key of simulated login workers")
 FILL: Final = filler(PASSCODES)
 
 _encode = msgspec.json.Encoder().encode
@@ -81,6 +81,10 @@ class Books:
         if answer.status < 300:
             return "accepted", said.get("reference", ""), said.get("outcome", "")
         return "refused", "", said.get("reason", "")
+
+    def passcodes(self) -> dict[str, str]:
+        """Challenge → the passcode that was sent for it."""
+        return {each.order: each.code for each in self.systems["mail"].operations() if each.code}
 
     def _filled(self, call: FarandoleCall) -> bytes | None:
         """As farandole.outside sends it: a passcode is made when it is."""

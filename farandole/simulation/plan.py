@@ -13,6 +13,8 @@ import msgspec
 
 from agents.order import order_id
 from events import OrderLine, PlaceOrder
+from farandole.simulation import logins
+from farandole.simulation.logins import LoginPlan
 
 SERVICES: Final = ("order", "inventory", "payment", "shipping", "notification")
 
@@ -168,11 +170,27 @@ class Plan(msgspec.Struct, frozen=True):
     rates: dict[str, float] = {}
     faults: tuple[str, ...] = ()
     budget: int = 0
+    logins: tuple[LoginPlan, ...] = ()
 
 
 def make_plan(seed: int, orders: int | None = None) -> Plan:
     """The plan of a seed, with this many orders; None: 1 to 5, mostly few."""
-    return _Maker(seed).plan(orders)
+    return _with_logins(_Maker(seed).plan(orders))
+
+
+def _with_logins(plan: Plan) -> Plan:
+    """Some plans have logins, too, and the workers for them. Whatever else is in the plan stays as it was."""
+    if not logins.has_logins(plan.seed):
+        return plan
+    random = Random(f"workers for logins {plan.seed}")
+    workers = {service: random.choice((1, 1, 2)) for service in logins.SERVICES}
+    moves = tuple(
+        Move(random.randrange(4_000), service, 0, random.choice(("kill", "leave", "expire")))
+        for service in logins.SERVICES
+        if plan.budget and random.random() < 0.3
+    )
+    drawn = logins.draw(plan.seed, plan.partitions)
+    return msgspec.structs.replace(plan, workers=plan.workers | workers, moves=(*plan.moves, *moves), logins=drawn)
 
 
 class _Maker:

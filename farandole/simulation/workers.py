@@ -22,6 +22,7 @@ from farandole.engine import Engine
 from farandole.event import Event
 from farandole.flow import Decision
 from farandole.kafkaerrors import Inconsistent
+from farandole.simulation import logins
 from farandole.simulation.clients import ModelClients
 from farandole.simulation.kafka import Cluster
 from farandole.simulation.outside import Books, Performer, Scheduler
@@ -73,7 +74,7 @@ class Workshop:
     def __init__(self) -> None:
         self.project = assembly.Project.read()
         self.topics = Topics.load(config.project_root() / "topics.yaml")
-        self.services = {name: Service(name, self.project) for name in SERVICES}
+        self.services = {name: Service(name, self.project) for name in (*SERVICES, *logins.SERVICES)}
 
     def fail(self, decision: str, saga: str) -> None:
         self.services[decision.split(".")[0]].failing[decision].add(saga)
