@@ -205,6 +205,9 @@ class Worker:
             log = cursor.log
             if cursor.position < len(log.records) and cursor.position < log.stable_end and not cursor.paused:
                 return True
+            # A timer may wait for the end of a partition, which is told by the next look.
+            if self.engine._barriers and consumer.has_end_to_tell(cursor):
+                return True
         return False
 
     def wake_at(self) -> int | None:
