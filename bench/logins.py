@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, Final
 
 from bench.stage import Stage, tell
-from farandole.demo.login import Options, Play, latency_of, own_system
+from farandole.demo.login import Demo, Options, latency_of, own_system
 from farandole.system import silent
 
 RATE: Final = 20.0
@@ -26,9 +26,9 @@ def measure(where: Stage, seconds: float) -> dict[str, Any]:
         own_system(directory, namespace=namespace, client_config=where.kafka) as system,
     ):
         asked = Options(logins=round(RATE * seconds), rate=RATE, failures=False, plain=True)
-        play = Play(system, asked, silent)
-        found = play.run()
-        told = play.visits.told
+        demo = Demo(system, asked)
+        found = demo.play(silent)
+        told = demo.visits.told
     return {
         "rate": RATE,
         "logins": len(told.took),

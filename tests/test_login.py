@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from farandole.demo.login import Options, Play, own_system, register
+from farandole.demo.login import Demo, Options, own_system, register
 from farandole.demo.mischief import Kill
 from farandole.demo.visitors import Visitor, Ways, other
 from farandole.system import System, silent
@@ -108,7 +108,7 @@ def test_killed_in_the_middle_every_challenge_ends_once_and_no_code_is_in_any_to
     options = Options(logins=120, rate=15.0, kills=(Kill("login", 40), Kill("directory", 70), Kill("login", 90)))
     environment = {"FARANDOLE_HOME": str(tmp_path / "home")}
     with own_system(tmp_path, namespace=namespace, client_config=kafka.config, environment=environment) as system:
-        outcome = Play(system, options, silent).run()
+        outcome = Demo(system, options).play(silent)
         assert outcome.problems == []
         assert outcome.ok
         assert outcome.audit is not None

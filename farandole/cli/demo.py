@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 from typing import Annotated, Any
@@ -11,8 +12,8 @@ import typer
 from farandole.cli.progress import show_outcome, shown, terminated, until_interrupted
 from farandole.errors import ConfigError, FarandoleError
 
-LOGINS_A_SECOND = 40.0
-"""Visitors do more than one thing each."""
+DEMOS = {"order": "farandole.demo.run", "login": "farandole.demo.login"}
+"""Flow → the module of its demo."""
 
 WAYS = {"http": ("http",), "kafka": ("kafka",), "both": ("http", "kafka")}
 
@@ -56,11 +57,8 @@ def command(
     from farandole.demo.mischief import Kill, parse_workers
     from farandole.demo.run import Options
 
-    if flow == "login":
-        _log_in(orders, seed, failures, kill or [], rate, as_json)
-        return
-    if flow != "order":
-        raise ConfigError(f"no such flow: {flow}", where="--flow", mend="order or login")
+    if flow not in DEMOS:
+        raise ConfigError(f"no such flow: {flow}", where="--flow", mend=" or ".join(DEMOS))
     if transport not in WAYS:
         raise ConfigError(f"no such transport: {transport}", where="--transport", mend="http, kafka or both")
     options = Options(
@@ -76,7 +74,7 @@ def command(
         order_url=order_url,
     )
     try:
-        ok = _play(options, keep, as_json)
+        ok = _play(DEMOS[flow], options, keep, as_json)
     except FarandoleError as error:
         if as_json:
             print(json.dumps({"ok": False, "problems": [str(error)], "audit": None}), flush=True)
@@ -84,37 +82,16 @@ def command(
     raise typer.Exit(0 if ok else 1)
 
 
-def _log_in(logins: int, seed: int, failures: bool, kills: list[str], rate: float, as_json: bool) -> None:
-    from farandole.demo import login
-    from farandole.demo.mischief import Kill
-
+def _play(module: str, options: Any, keep: bool, as_json: bool) -> bool:
+    demos: Any = importlib.import_module(module)
     signal.signal(signal.SIGTERM, terminated)
-    killed = tuple(Kill.parse(text) for text in kills)
-    options = login.Options(logins=logins, seed=seed, rate=min(rate, LOGINS_A_SECOND), kills=killed, failures=failures)
-    try:
-        with shown() as progress:
-            outcome = login.run(options, progress)
-    except FarandoleError as error:
-        if as_json:
-            print(json.dumps({"ok": False, "problems": [str(error)], "audit": None}), flush=True)
-        raise
-    show_outcome(outcome, as_json, login.print_outcome)
-    raise typer.Exit(0 if outcome.ok else 1)
-
-
-def _play(options: Any, keep: bool, as_json: bool) -> bool:
-    from farandole.demo import further
-    from farandole.demo.report import print_outcome
-    from farandole.demo.run import prepared
-
-    signal.signal(signal.SIGTERM, terminated)
-    with shown() as progress, prepared(options, progress) as demo:
+    with shown() as progress, demos.prepared(options, progress) as demo:
         outcome = demo.play(progress)
-        outcome.next_steps = further.next_steps(demo, kept=keep)
+        outcome.next_steps = demo.next_steps(keep)
         if keep:
             progress("it all runs until Ctrl-C", 0, 0)
-            show_outcome(outcome, as_json, print_outcome)
+            show_outcome(outcome, as_json, demos.print_outcome)
             until_interrupted()
     if not keep:
-        show_outcome(outcome, as_json, print_outcome)
-    return outcome.ok
+        show_outcome(outcome, as_json, demos.print_outcome)
+    return bool(outcome.ok)

@@ -25,13 +25,16 @@ from farandole.demo.sending import Sender
 from farandole.demo.stage import load_codec
 from farandole.demo.visitors import Visitor, Visits, Ways, visitors
 from farandole.errors import AuditError, ConfigError
-from farandole.system import Progress, System, silent
+from farandole.system import Progress, System, checked_counts, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SERVICES: Final = ("login", "directory")
 MOST_LOGINS: Final = 100_000
+MOST_A_SECOND: Final = 40.0
+"""Visitors per second. Each does more than one thing, and orders come faster."""
+
 LOOK_EVERY: Final = 0.1
 SETTLED_WITHIN: Final = 30.0
 SHOWN: Final = 20
@@ -80,6 +83,7 @@ class Outcome:
     problems: list[str]
     audit: dict[str, Any] | None
     seconds: dict[str, float] = field(default_factory=dict)
+    next_steps: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -122,11 +126,11 @@ async def register(system: System, guests: list[Visitor]) -> None:
         )
 
 
-class Play:
-    """One run on a system."""
+class Demo:
+    """Visitors, and a system for them."""
 
-    def __init__(self, system: System, options: Options, progress: Progress) -> None:
-        self._system, self._options, self._progress = system, options, progress
+    def __init__(self, system: System, options: Options) -> None:
+        self._system, self._options, self._progress = system, options, silent
         self.problems: list[str] = []
         self.restarts: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
@@ -134,8 +138,9 @@ class Play:
         urls = [worker.port.url for worker in system.workers["login"]]
         self.visits = Visits(urls, system.sandbox.admin_urls["mail"], options.rate)
 
-    def run(self) -> Outcome:
-        options = self._options
+    def play(self, progress: Progress) -> Outcome:
+        """Let them all in, or not; then audit."""
+        self._progress, options = progress, self._options
         if options.failures:
             slow = {"lognormal": [0.008, 0.6]}
             mail = {"latency": slow, "errors": {"rate": 0.05}, "lost": {"rate": 0.02}}
@@ -160,6 +165,17 @@ class Play:
             audit=audit,
             seconds=self.seconds,
         )
+
+    def next_steps(self, kept: bool) -> list[str]:
+        """How to go on looking."""
+        setting = f"FARANDOLE_NAMESPACE={self._system.namespace} "
+        steps = [] if kept or not self._system.kafka_is_ours else ["farandole kafka start"]
+        steps.append(f"{setting}farandole audit --settled")
+        if kept:
+            login = self._system.url("login")
+            steps.append(f"""curl {login}/login -d '{{"user": "{self.guests[0].user}"}}'""")
+            steps.append(f"curl {self._system.sandbox.admin_urls['mail']}/state")
+        return [*steps, f"less {self._system.directory}/login-0.log"]
 
     async def _acts(self) -> None:
         await register(self._system, self.guests)
@@ -230,11 +246,25 @@ class Play:
         return found.to_dict()
 
 
-def run(options: Options, progress: Progress) -> Outcome:
-    """The whole demo: started, played, audited, stopped."""
-    options.check()
-    with runs.new_run() as directory, own_system(directory, progress) as system:
-        return Play(system, options, progress).run()
+@contextmanager
+def prepared(options: Any, progress: Progress) -> Iterator[Demo]:
+    """Everything is there and runs; at the end it is stopped again. options: those of `farandole demo`"""
+    if options.use_running:
+        raise ConfigError("logins are shown on a system of their own", where="--use-running", mend="leave it out")
+    asked = Options(
+        logins=options.orders,
+        seed=options.seed,
+        rate=min(options.rate, MOST_A_SECOND),
+        kills=options.kills,
+        failures=options.failures,
+    )
+    asked.check()
+    workers = checked_counts(dict(options.workers), SERVICES)
+    with runs.new_run() as directory, own_system(directory, progress, workers=workers) as system:
+        if not config.setting("KAFKA_BOOTSTRAP_SERVERS"):
+            runs.clear_old(system.client_config, directory.parent.name)
+        yield Demo(system, asked)
+        progress("stopping", 0, 0)
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -261,3 +291,5 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     if outcome.ok:
         said = "every challenge has ended once, or lives; nobody was let in twice; no passcode is in any topic"
         console.print(said, style="green")
+    for step in outcome.next_steps:
+        console.print(f"  {step}", markup=False, highlight=False)

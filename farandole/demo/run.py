@@ -19,13 +19,15 @@ from farandole.demo import mischief, report, runs, stage
 from farandole.demo.mischief import Kill, Restart
 from farandole.demo.place import Customers
 from farandole.demo.plan import Kinds, Plan, Way, Wishes, make
-from farandole.demo.report import Outcome
+from farandole.demo.report import Outcome, print_outcome
 from farandole.demo.sending import Sender
 from farandole.demo.stage import Stage
 from farandole.demo.watch import Watcher
 from farandole.errors import AuditError, ConfigError, FarandoleError
 from farandole.system import Progress, checked_counts
 from farandole.topics import Topics
+
+__all__ = ["Demo", "Options", "prepared", "print_outcome"]
 
 BROKEN_DECISION: Final = "inventory.hold"
 """What keeps failing for one order: on the sku's side, where other orders wait for the same sku."""
@@ -93,6 +95,11 @@ class Demo:
     def play(self, progress: Progress) -> Outcome:
         """Place, break, settle, audit. Raises only what leaves nothing to report."""
         return _Play(self, progress).run()
+
+    def next_steps(self, kept: bool) -> list[str]:
+        from farandole.demo import further
+
+        return further.next_steps(self, kept)
 
 
 @contextmanager

@@ -104,6 +104,15 @@ def test_what_is_filled_in_is_sent_and_nothing_that_is_said_to_it_is_kept(
     assert "271828" not in caplog.text
 
 
+def test_what_fills_in_is_made_when_a_worker_starts_and_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGIN_PASSCODE_KEY", "the key of login workers in tests")
+    [fill] = outside.load_fills({"mail": "farandole.passcodes:letters"}).values()
+    assert fill({"to": "", "challenge": "c-1", "seed": "s"}) is None
+    monkeypatch.setenv("LOGIN_PASSCODE_KEY", "")
+    with pytest.raises(ConfigError, match="LOGIN_PASSCODE_KEY"):
+        outside.load_fills({"mail": "farandole.passcodes:letters"})
+
+
 def test_what_comes_to_nothing_is_accepted_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "FILLED_AFTER", (0.0, 0.01))
     handler, keys = replies((200, {}))

@@ -31,6 +31,7 @@ from events import (
     UserRegistered,
     VerifyCode,
 )
+from farandole.door import replied
 from farandole.passcodes import random_text
 from tests.flows.outside import PASSCODES
 from tests.flows.world import World, codec, topic_of, world
@@ -420,6 +421,18 @@ def check(it: World, challenges: dict[str, str]) -> None:
         if type(event).__name__.startswith("Login"):
             said = codec().type_of(type(event)).encode(event, b"")
             assert not any(code.encode() in said for _, code in it.outside.codes.values())
+
+
+def test_whoever_has_to_wait_is_told_how_long_in_a_header(site: Site) -> None:
+    """Also when another worker has answered: of its answer the JSON alone comes here."""
+    for _ in range(5):
+        site.challenge("anna")
+    web = SimpleNamespace(json=lambda said, status, headers: (status, headers, said))
+    asked = request({"user": "anna"})
+    asked.method, asked.path = "POST", "/login"
+    status, headers, said = asyncio.run(replied("user", web, asked, site.logins.begin(asked)))
+    assert (status, headers) == (429, {"Retry-After": str(said["retry_after"])})
+    assert all(said[name] for name in ("what", "where", "mend"))
 
 
 def test_a_name_is_read_as_it_is_written() -> None:
