@@ -130,7 +130,8 @@ class Demo:
     """Visitors, and a system for them."""
 
     def __init__(self, system: System, options: Options) -> None:
-        self._system, self._options, self._progress = system, options, silent
+        self._system, self._options = system, options
+        self._progress: Progress = silent
         self.problems: list[str] = []
         self.restarts: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
