@@ -18,7 +18,7 @@ from farandole.simulation.workers import Workshop
 
 SECONDS: Final = 20.0
 
-PARTS: Final = ("orders", "deliveries", "nonsense", "failures", "moves", "repairs")
+PARTS: Final = ("orders", "deliveries", "nonsense", "failures", "moves", "repairs", "logins")
 """Fields of a plan that are lists of what is to happen."""
 
 
