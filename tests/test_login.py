@@ -33,7 +33,6 @@ def system(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sys
     ) as running:
         guests = [Visitor(user, Ways.PLAIN) for user in ("anna", "bea", "cleo")]
         asyncio.run(register(running, guests))
-        time.sleep(0.5)
         yield running
 
 

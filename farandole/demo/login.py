@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from farandole.demo.mischief import Kill
 from farandole.demo.sending import Sender
 from farandole.demo.stage import load_codec
 from farandole.demo.visitors import Visitor, Visits, Ways, visitors
-from farandole.errors import AuditError, ConfigError
+from farandole.errors import AuditError, ConfigError, FarandoleError
 from farandole.system import Progress, System, checked_counts, silent
 
 if TYPE_CHECKING:
@@ -107,10 +107,12 @@ def own_system(directory: Path, progress: Progress = silent, **options: Any) -> 
         yield system
 
 
-async def register(system: System, guests: list[Visitor]) -> None:
+async def register(system: System, guests: Sequence[Visitor]) -> None:
     """All but the strangers are in the directory, before anybody comes."""
     codec = load_codec(system.root, system.namespace)
     sender = Sender(system.client_config, system.namespace, codec, "register")
+    known = [guest for guest in guests if guest.way is not Ways.STRANGER]
+    before = _heard(system)
     async with sender.polling():
         await asyncio.gather(
             *(
@@ -120,10 +122,20 @@ async def register(system: System, guests: list[Visitor]) -> None:
                     "register/1",
                     key=guest.user,
                 )
-                for guest in guests
-                if guest.way is not Ways.STRANGER
+                for guest in known
             )
         )
+    deadline = time.monotonic() + SETTLED_WITHIN
+    while _heard(system) - before < len(known):
+        system.check()
+        if time.monotonic() > deadline:
+            raise FarandoleError(f"the directory has not heard of {len(known)} users in {SETTLED_WITHIN:.0f} s")
+        await asyncio.sleep(LOOK_EVERY)
+
+
+def _heard(system: System) -> int:
+    """Messages that the directory has handled."""
+    return sum(health.messages for worker in system.workers["directory"] if (health := worker.health()))
 
 
 class Demo:
@@ -180,7 +192,6 @@ class Demo:
 
     async def _acts(self) -> None:
         await register(self._system, self.guests)
-        await asyncio.sleep(0.5)  # so that the directory has heard of them
         watching = asyncio.create_task(self._watch())
         try:
             async with asyncio.TaskGroup() as group:
