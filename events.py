@@ -28,6 +28,10 @@ LinePhase = Literal["asked", "held", "short", "released", "committed"]
 
 OutsideOutcome = Literal["accepted", "refused", "unknown"]
 
+ChallengePhase = Literal["asking", "live", "granted", "locked", "expired", "superseded", "limited", "unanswered"]
+
+AttemptOutcome = Literal["granted", "wrong", "locked"]
+
 NotificationTemplate = Literal["completed", "cancelled", "refused"]
 
 NotificationOutcome = Literal["delivered", "gave_up"]
@@ -115,6 +119,17 @@ class ReservedLine(Row, frozen=True, gc=False):
     line: int
     sku: str
     phase: LinePhase
+
+
+class Attempt(Row, frozen=True, gc=False):
+    """An attempt at a challenge, and what became of it.
+
+    name: As the command said it.
+    outcome: What became of it.
+    """
+
+    name: str
+    outcome: AttemptOutcome
 
 
 class OrchestrationStep(Row, frozen=True, gc=False):
@@ -344,6 +359,53 @@ class Movement(Row, frozen=True, gc=False):
     phase: MovementPhase
     amount: int = 0
     currency: str = ''
+
+
+class LookUpUser(Event, frozen=True, gc=False):
+    """Ask the directory for a user. Answered once: directory.looked_up.
+
+    user: Who is asked for; the record's key.
+    """
+
+    user: str
+    saga: str = ""
+
+
+class DirectoryLookedUp(Event, frozen=True, gc=False):
+    """The directory's answer, the same event for everybody.
+
+    user: Who was asked for; the record's key.
+    known: Whether there is such a user.
+    address: Where passcodes are sent; empty if there is no such user.
+    """
+
+    user: str
+    known: bool
+    address: str
+    saga: str = ""
+
+    __sensitive__ = frozenset({"known", "address"})
+
+
+class DirectoryUser(Row, frozen=True, gc=False):
+    """A user of the directory, by name.
+
+    address: Where passcodes are sent.
+    """
+
+    address: str
+
+
+class UserRegistered(Event, frozen=True, gc=False):
+    """There is such a user, or the user has another address.
+
+    user: The user; the record's key.
+    address: Where passcodes are sent: a mail address.
+    """
+
+    user: str
+    address: str
+    saga: str = ""
 
 
 class FarandoleCall(Row, frozen=True, gc=False):
@@ -699,6 +761,190 @@ class ReservationExpired(Event, frozen=True, gc=False):
 
     """
 
+    saga: str = ""
+
+
+class DeliverAnswered(Event, frozen=True, gc=False):
+    """The passcode was delivered, or not. Of a challenge without a user nothing is, and the outcome is accepted.
+
+    outcome: What came of the call.
+    reference: Empty: the other side knows the passcode, and is not quoted.
+    reason: Why not; never the other side's own words.
+    """
+
+    outcome: OutsideOutcome
+    reference: str
+    reason: str
+    saga: str = ""
+
+
+class LoginChallenged(Event, frozen=True, gc=False):
+    """The challenge is live. Whether there is such a user it does not say.
+
+    user: Who logs in; the record's key.
+    """
+
+    user: str
+    saga: str = ""
+
+
+class BeginLogin(Event, frozen=True, gc=False):
+    """Somebody wants to log in. The saga is the challenge, whose name lies in the user's partition.
+
+    user: Who logs in; the record's key.
+    seed: Fresh randomness of this challenge, half of what its passcode is made of; worthless without the key.
+    digest: Keyed digest of the challenge and its passcode.
+    """
+
+    user: str
+    seed: str
+    digest: str
+    saga: str = ""
+
+    __sensitive__ = frozenset({"seed", "digest"})
+
+
+class LoginExpired(Event, frozen=True, gc=False):
+    """The challenge's time is up: it has ended.
+
+    user: Who logs in; the record's key.
+    """
+
+    user: str
+    saga: str = ""
+
+
+class LoginGranted(Event, frozen=True, gc=False):
+    """The right code, in time: the challenge has ended.
+
+    user: Who logs in; the record's key.
+    """
+
+    user: str
+    saga: str = ""
+
+
+class LoginLocked(Event, frozen=True, gc=False):
+    """The last attempt was wrong, too: the challenge has ended.
+
+    user: Who logs in; the record's key.
+    """
+
+    user: str
+    saga: str = ""
+
+
+class LoginRefused(Event, frozen=True, gc=False):
+    """Too many challenges for one user.
+
+    user: Who logs in; the record's key.
+    retry_after: Seconds until the next one is possible.
+    """
+
+    user: str
+    retry_after: int
+    saga: str = ""
+
+
+class LoginSuperseded(Event, frozen=True, gc=False):
+    """The user's live challenge has ended, because another was begun: the one whose saga this is.
+
+    user: Who logs in; the record's key.
+    challenge: The challenge that has ended.
+    """
+
+    user: str
+    challenge: str
+    saga: str = ""
+
+
+class Challenge(Row, frozen=True, gc=False):
+    """A challenge, by its name. Of one that has ended no seed and no digest is left.
+
+    phase: Where it stands.
+    user: Who logs in.
+    known: Whether the directory knows the user. If not, no code is right.
+    seed: Fresh randomness of this challenge, half of what its passcode is made of; worthless without the key.
+    digest: Keyed digest of the challenge and its passcode.
+    expires_at: When its time is up, milliseconds since 1970 by record time; 0: it was never live.
+    attempts: Oldest first, 5 at the most.
+    retry_after: Seconds until the next challenge is possible, if this one is limited.
+    delivery: Outcome of the delivery; empty: under way, or never begun.
+    """
+
+    phase: ChallengePhase
+    user: str
+    known: bool = False
+    seed: str = ''
+    digest: str = ''
+    expires_at: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    retry_after: int = 0
+    delivery: str = ''
+
+    __sensitive__ = frozenset({"known", "seed", "digest", "delivery"})
+
+
+class LoginUser(Row, frozen=True, gc=False):
+    """What is known of somebody who logs in, whether or not there is such a user.
+
+    live: The newest challenge.
+    begun: When the challenges of the last day were begun, milliseconds since 1970 by record time, oldest first.
+    """
+
+    live: str
+    begun: tuple[int, ...]
+
+
+class ChallengeExpired(Event, frozen=True, gc=False):
+    """The challenge's time is up.
+
+    """
+
+    saga: str = ""
+
+
+class LookupExpired(Event, frozen=True, gc=False):
+    """The user directory's time to answer is up.
+
+    """
+
+    saga: str = ""
+
+
+class LoginUnanswered(Event, frozen=True, gc=False):
+    """The user directory did not answer in time: the challenge has ended before it began.
+
+    user: Who logs in; the record's key.
+    """
+
+    user: str
+    saga: str = ""
+
+
+class VerifyCode(Event, frozen=True, gc=False):
+    """Somebody answers a challenge.
+
+    attempt: This attempt's own name: of two at once, each learns what became of it.
+    proof: Keyed digest of the challenge and the code that was entered.
+    """
+
+    attempt: str
+    proof: str
+    saga: str = ""
+
+    __sensitive__ = frozenset({"proof"})
+
+
+class LoginWrong(Event, frozen=True, gc=False):
+    """A wrong code.
+
+    user: Who logs in; the record's key.
+    attempts_left: Attempts that are left, from 1.
+    """
+
+    user: str
+    attempts_left: int
     saga: str = ""
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from confluent_kafka import KafkaException
 
-from bench import backlog, recovery, replay, report, rounds, transfers
+from bench import backlog, logins, recovery, replay, report, rounds, transfers
 from bench.errors import BenchError
 from bench.orders import codec
 from bench.profiling import profile
@@ -34,6 +34,9 @@ def command(
     transfer_seconds: Annotated[
         float, typer.Option(min=0.0, help="Seconds of transfers at 20 per second; 0: leave out.")
     ] = 20.0,
+    login_seconds: Annotated[
+        float, typer.Option(min=0.0, help="Seconds of logins at 20 per second; 0: leave out.")
+    ] = 20.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     profiled: Annotated[bool, typer.Option("--profile", help="Show where Farandole's time goes instead.")] = False,
 ) -> None:
@@ -56,6 +59,8 @@ def command(
                 found["recovery"] = recovery.measure(where, codec(), rows)
                 if transfer_seconds:
                     found["transfers"] = transfers.measure(where, transfer_seconds)
+                if login_seconds:
+                    found["logins"] = logins.measure(where, login_seconds)
                 if replayed:
                     found["replay"] = replay.measure(where, codec(), replayed)
                 if waiting:

@@ -169,7 +169,8 @@ def show(found: dict[str, Any]) -> None:
     memory = _memory(found["memory"]) if "memory" in found else []
     replay = _replay(found["replay"]) if "replay" in found else []
     transfers = _transfers(found["transfers"]) if "transfers" in found else []
-    for line in (*_conclusions(found), *_recovery(found["recovery"]), *transfers, *replay, *memory):
+    logins = _logins(found["logins"]) if "logins" in found else []
+    for line in (*_conclusions(found), *_recovery(found["recovery"]), *transfers, *logins, *replay, *memory):
         console.print(line, highlight=False)
 
 
@@ -179,6 +180,18 @@ def _transfers(found: dict[str, Any]) -> list[str]:
         f"Transfers at {found['rate']:.0f} per second over HTTP and Kafka, {found['transfers']:,} of them, from when "
         f"each was due to the answer that it is completed: p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms; "
         f"the aim is {found['aim_ms']:.0f} ms at the median",
+    ]
+
+
+def _logins(found: dict[str, Any]) -> list[str]:
+    begin, verify = found["begin"], found["verify"]
+    return [
+        "",
+        f"Logins at {found['rate']:.0f} per second over HTTP and Kafka, {found['logins']:,} of them: "
+        f"{found['p50_ms']:.0f} ms at the median, challenge and verify together; the aim is {found['aim_ms']:.0f}",
+        f"challenge: p50 {begin['p50_ms']:.0f} ms, p99 {begin['p99_ms']:.0f} ms; "
+        f"verify: p50 {verify['p50_ms']:.0f} ms, p99 {verify['p99_ms']:.0f} ms",
+        *(f"not as it should be: {problem}" for problem in found["problems"]),
     ]
 
 

@@ -36,10 +36,12 @@ HEALTH = "/health"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MENDS = {
-    404: "the order service has POST /orders, GET /orders/{id} and POST /orders/{id}/cancel; every worker GET /health",
+    404: "the order service has POST /orders, GET /orders/{id} and POST /orders/{id}/cancel; the login service POST "
+    "/login and POST /login/verify; every worker GET /health",
     405: "use a method that the header Allow names",
     408: f"send the whole body within {BODY_WITHIN:.0f} seconds",
     413: f"send at most {MAX_BODY} bytes",
+    429: "wait for as many seconds as Retry-After says",
     503: "send the same request again in a moment",
 }
 

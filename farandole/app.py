@@ -99,6 +99,7 @@ class App(faust.App):
         self.service_name = id
         self.views, self.intake, self.flows_package = views, intake, flows
         self.outsides: dict[str, str] = {}
+        self.fills: dict[str, str] = {}
         self.undo_log: UndoLog = []
         self.rows: dict[str, tables.Table[Any]] = {}
         self.inbox = Inbox(self)
@@ -132,9 +133,15 @@ class App(faust.App):
         self.tables.add(table)
         return table
 
-    def outside(self, name: str, env: str) -> str:
-        """Declare a system that this service calls; its base URL is the environment variable `env`. Returns `name`."""
+    def outside(self, name: str, env: str, *, fill: str = "") -> str:
+        """Declare a system that this service calls; its base URL is the environment variable `env`. Returns `name`.
+
+        fill: `module:function` that gives, when a worker starts, what fills in the bodies of calls when they are sent
+              (farandole.outside.Fill): for secrets that no topic may hold
+        """
         self.outsides[name] = env
+        if fill:
+            self.fills[name] = fill
         return name
 
     @property

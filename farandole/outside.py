@@ -5,11 +5,14 @@ Invariants:
   most once.
 - A deadline does not mean "not done": it gives the outcome "unknown", and the service has to find out.
 - One call's wait is no other call's wait: backoff holds no connection.
+- What is filled in when a call is sent (`Fill`) is in no table, record or log, nor is what the other side says to it,
+  as it may repeat it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -17,6 +20,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
 
 from events import FarandoleCall
 from farandole.errors import ConfigError
@@ -47,6 +51,25 @@ MAX_ANSWER = 64 * 1024
 
 MAX_REFERENCE = 1_000
 """Characters of a reference or reason that are kept."""
+
+FILLED_AFTER = 0.05, 0.25
+"""Seconds, from and to, of the pause before a call that is filled in, at random. Whether there is something to send may
+be a secret: by then the answer to whoever brought the call about has left, and takes as long either way.
+"""
+
+Fill = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+"""From the body of a call, as its table has it, to what is sent: the same each time. None: nothing is, and the outcome
+is "accepted".
+"""
+
+
+def load_fills(named: Mapping[str, str]) -> dict[str, Fill]:
+    """Outside system → what fills in its calls, by `module:function`. ConfigError if something is missing for it."""
+    fills: dict[str, Fill] = {}
+    for outside, name in named.items():
+        module, _, function = name.partition(":")
+        fills[outside] = getattr(importlib.import_module(module), function)()
+    return fills
 
 
 def outside_urls(outsides: Mapping[str, str], environ: Mapping[str, str], service: str) -> dict[str, str]:
@@ -81,10 +104,13 @@ class HttpPerformer:
     Args:
         urls:     outside system → base URL
         answered: takes each answer; called on the loop's thread
+        fills:    outside system → what fills in the bodies of its calls
     """
 
-    def __init__(self, urls: Mapping[str, str], answered: Callable[[Answer], None]) -> None:
-        self._urls, self._answered = urls, answered
+    def __init__(
+        self, urls: Mapping[str, str], answered: Callable[[Answer], None], fills: Mapping[str, Fill] | None = None
+    ) -> None:
+        self._urls, self._answered, self._fills = urls, answered, dict(fills or {})
         self._loop = asyncio.get_running_loop()
         self._on_loop = OnLoop(self._loop)
         self._slots = {name: asyncio.Semaphore(CONNECTIONS) for name in urls}
@@ -131,6 +157,19 @@ class HttpPerformer:
         return [(key, seconds) for key, seconds in waits if seconds > STUCK_AFTER]
 
     async def _perform(self, partition: int, key: str, call: FarandoleCall) -> None:
+        fill = self._fills.get(call.outside)
+        if fill is None:
+            self._answered(Answer(partition, key, *await self._outcome(key, call)))
+            return
+        await asyncio.sleep(random.uniform(*FILLED_AFTER))
+        filled = fill(msgspec.json.decode(call.body))
+        outcome = "accepted"
+        if filled is not None:
+            outcome, _, _ = await self._outcome(key, replace(call, body=msgspec.json.encode(filled)))
+        self._answered(Answer(partition, key, outcome, "", "" if outcome == "accepted" else f"it was {outcome}"))
+
+    async def _outcome(self, key: str, call: FarandoleCall) -> tuple[str, str, str]:
+        """(outcome, reference, reason), however long it takes."""
         end = self._loop.time() + call.deadline if call.deadline else None
         pause = FIRST_BACKOFF
         outcome = None
@@ -146,7 +185,7 @@ class HttpPerformer:
                 rest = pause if end is None else min(pause, max(0.0, end - self._loop.time()))
                 await asyncio.sleep(rest * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, LARGEST_BACKOFF)
-        self._answered(Answer(partition, key, *outcome))
+        return outcome
 
     async def _attempt(self, key: str, call: FarandoleCall, timeout: float) -> tuple[str, str, str] | None:
         """(outcome, reference, reason), or None: ask again. A redirect is no answer: following it would ask a page."""

@@ -100,7 +100,7 @@ class Processor:
         self.group = namespace + service
         self._external = frozenset(event for _, event, _ in bindings) - frozenset(internal)
         self._flows = {flow.encode() for flow in flows}
-        self._key_of = key_of
+        self.key_of = key_of
         self.parked = deadletters.ParkedSagas(log)
         self.timers = timers.Timers(log)
         self.calls = calls.Calls(log)
@@ -138,7 +138,7 @@ class Processor:
             wanted.setdefault(event, {})[flow.encode()] = (decision.function, decision.takes_time)
 
         def route(decoder: Decoder) -> _Route | None:
-            decisions, key = wanted.get(decoder.type.cls), self._key_of[decoder.type.topic]
+            decisions, key = wanted.get(decoder.type.cls), self.key_of[decoder.type.topic]
             return _Route(decoder.decode, decisions, attrgetter(key)) if decisions else None
 
         def learn(prefix: bytes, topic: str) -> _Route | None:
@@ -161,7 +161,7 @@ class Processor:
     def _out(self, cls: type[Event]) -> _Out:
         """Where events of this class go; worked out when the first one is published."""
         kind: EventType = self.codec.type_of(cls)
-        field = self._key_of[kind.topic]
+        field = self.key_of[kind.topic]
         out = _Out(self.namespace + kind.topic, kind.encode, None if field == "saga" else attrgetter(field))
         self._outs[cls] = out
         return out

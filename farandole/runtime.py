@@ -29,7 +29,7 @@ from farandole.engine import Engine
 from farandole.kafkaerrors import Inconsistent
 from farandole.membership import claim_instance
 from farandole.onloop import OnLoop
-from farandole.outside import HttpPerformer, outside_urls
+from farandole.outside import HttpPerformer, load_fills, outside_urls
 from farandole.ports import Answer
 from farandole.succession import succession
 from farandole.table import Changes
@@ -74,7 +74,7 @@ class EngineService(mode.Service):
     make_performer: what performs outside calls; benchmarks and tests put their own in its place
     """
 
-    make_performer: Callable[[dict[str, str], Callable[[Answer], None]], Any] = HttpPerformer
+    make_performer: Callable[..., Any] = HttpPerformer
 
     def __init__(self, app: App, **options: Any) -> None:
         super().__init__(**options)
@@ -93,7 +93,8 @@ class EngineService(mode.Service):
         self._faust_loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._on_loop = OnLoop(self._faust_loop)
         gc.set_threshold(*GC_THRESHOLDS)
-        self.performer = self.make_performer(self._urls, self._answered)
+        filled = {"fills": self._fills} if self._fills else {}
+        self.performer = self.make_performer(self._urls, self._answered, **filled)
         self.engine = self._make_engine(self.performer)
         self._thread = threading.Thread(target=self._run, name=f"engine-{self.app.service_name}", daemon=True)
         self._thread.start()
@@ -125,6 +126,7 @@ class EngineService(mode.Service):
         self._urls = outside_urls(
             app.outsides, {env: config.setting(env) for env in app.outsides.values()}, app.service_name
         )
+        self._fills = load_fills(app.fills)
         # All that takes time has been done: only now is the predecessor, if there is one, waited for.
         self.succession.enter()
         app.check_port(PORT_WITHIN if self.succession.succeeded else 0.0)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from farandole import config
+from farandole import config, passcodes
 from farandole.errors import ConfigError, FarandoleError
 from farandole.kafka import EmbeddedKafka
 from farandole.sandbox import Sandbox
@@ -216,6 +217,7 @@ class System:
         self.root = config.project_root()
         self.topics = topics or Topics.load(self.root / "topics.yaml")
         self.services = tuple(self.topics.services if services is None else services)
+        self._key = secrets.token_hex(32)
         self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress
         self._client_config = client_config
@@ -252,7 +254,7 @@ class System:
         self.wait_ready()
 
     def _new_worker(self, service: str, index: int) -> Worker:
-        environment = {**os.environ, **self.environment, **self._environment}
+        environment = {passcodes.KEY: self._key, **os.environ, **self.environment, **self._environment}
         return Worker(service, index, self.directory, environment, self.root)
 
     def _start_kafka(self) -> None:

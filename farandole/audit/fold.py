@@ -17,6 +17,7 @@ from farandole.audit.books import Ledger, Stock
 from farandole.audit.chain import Chain, Link, Offsets, Witness, origin_of, place_name
 from farandole.audit.findings import Findings
 from farandole.audit.flows import Books, FlowAudit, Saga, flow_audits
+from farandole.audit.passcodes import Passcodes
 from farandole.audit.records import LogRecord, Where
 from farandole.audit.services import REDRIVEN, Services
 from farandole.codec import Codec, Decoder
@@ -51,10 +52,13 @@ class _EventTopic(NamedTuple):
 
 
 class Fold:
-    """partitions: of each topic on the cluster, without the namespace"""
+    """partitions: of each topic on the cluster, without the namespace; passcodes: to be looked for"""
 
-    def __init__(self, codec: Codec, topics: Topics, partitions: Mapping[str, int]) -> None:
+    def __init__(
+        self, codec: Codec, topics: Topics, partitions: Mapping[str, int], passcodes: Passcodes | None = None
+    ) -> None:
         self.findings = Findings()
+        self._passcodes = passcodes
         self.chain = Chain()
         self.services = Services(self.findings)
         self.stock = Stock(self.findings)
@@ -97,6 +101,8 @@ class Fold:
         return lambda record: None
 
     def take(self, record: LogRecord) -> None:
+        if self._passcodes is not None:
+            self._passcodes.look(record, self.findings)
         self._handlers[record.topic](record)
 
     # ---- events

@@ -67,6 +67,7 @@ class Report:
     discarded: list[Discarded] = field(default_factory=list)
     transfers: Counter[str] = field(default_factory=Counter)
     bank: BankFigures = field(default_factory=BankFigures)
+    figures: dict[str, dict[str, int]] = field(default_factory=dict)
     two_endings: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +113,7 @@ class Report:
             "open": orders.open,
             "open_ids": orders.open_ids[:LISTED],
             "unanswered": orders.unanswered,
+            "flows": {flow: dict(sorted(figures.items())) for flow, figures in sorted(self.figures.items())},
             "older_than_history": orders.older,
             "duplicate_ids": self.duplicate_ids,
             "no_ending": self.count("no-ending"),

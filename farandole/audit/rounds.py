@@ -19,6 +19,7 @@ from farandole.audit.findings import Finding, Findings
 from farandole.audit.fold import Fold
 from farandole.audit.gateway import Gateway
 from farandole.audit.judging import History, Judgement, Persistence, Terms, compare_gateway, judge
+from farandole.audit.passcodes import Passcodes
 from farandole.audit.reading import PATIENCE, Offsets, Progress, Reader
 from farandole.audit.records import LogRecord, Place
 from farandole.audit.report import Reading, Report
@@ -79,6 +80,7 @@ def run(
     settled: bool = False,
     open_for: float = OPEN_FOR,
     gateway: str | None = None,
+    mail: str | None = None,
     patience: float = PATIENCE,
     progress: Progress = silent,
 ) -> Report:
@@ -89,6 +91,7 @@ def run(
     root:      directory of topics.yaml and schemas/; None: the project's
     settled, open_for: see Options
     gateway:   URL under which the payment gateway answers /state; None: it is not asked
+    mail:      URL under which the mail sink tells which passcodes it sent; None: none is looked for
     patience:  seconds without a record after which the reading is given up
     """
     try:
@@ -101,9 +104,10 @@ def run(
         settings.check_broker(config)
         if asked:
             asked.ask()
+        passcodes = Passcodes.of_mail(mail) if mail else None
         reader = Reader(config, namespace, topics.topics, patience)
         try:
-            return audit(reader, codec, topics, Options(settled, open_for), asked, progress, namespace)
+            return audit(reader, codec, topics, Options(settled, open_for), asked, progress, namespace, passcodes)
         finally:
             reader.close()
     except AuditError:
@@ -120,9 +124,10 @@ def audit(
     gateway: Gateway | None = None,
     progress: Progress = silent,
     namespace: str = "",
+    passcodes: Passcodes | None = None,
 ) -> Report:
-    """Audit a source. gateway: asked once already, before the source's ends."""
-    return _Audit(source, codec, topics, options, gateway, progress, namespace).run()
+    """Audit a source. gateway: asked once already, before the source's ends; passcodes: to be looked for"""
+    return _Audit(source, codec, topics, options, gateway, progress, namespace, passcodes).run()
 
 
 class _Audit:
@@ -135,10 +140,11 @@ class _Audit:
         gateway: Gateway | None,
         progress: Progress,
         namespace: str,
+        passcodes: Passcodes | None,
     ) -> None:
         self.source, self.topics, self.options, self.gateway = source, topics, options, gateway
         self.progress = progress
-        self.fold = Fold(codec, topics, source.partitions)
+        self.fold = Fold(codec, topics, source.partitions, passcodes)
         self.persistence = Persistence()
         self.first = _FirstTimes(self.fold.take, {place for place, start in source.starts.items() if start > 0})
         self.reading = Reading(namespace, len(source.partitions), len(source.starts))
@@ -221,6 +227,7 @@ class _Audit:
             counts=findings.counts,
             notes=notes,
             orders=judgement.moment.orders,
+            figures=judgement.moment.figures,
             skus=dict(judgement.moment.skus),
             accounts=judgement.accounts,
             transfers=judgement.moment.transfers,

@@ -34,6 +34,9 @@ def command(
     gateway: Annotated[
         str | None, typer.Option(help="Compare with what the payment gateway at this URL says in /state.")
     ] = None,
+    mail: Annotated[
+        str | None, typer.Option(help="Look in all topics for the passcodes that the mail sink at this URL has sent.")
+    ] = None,
     patience: Annotated[
         float, typer.Option(help="Seconds without a record after which the reading is given up.", min=1)
     ] = 60.0,
@@ -49,7 +52,9 @@ def command(
     from farandole import audit
 
     with shown() as progress:
-        report = audit.run(settled=settled, open_for=open_for, gateway=gateway, patience=patience, progress=progress)
+        report = audit.run(
+            settled=settled, open_for=open_for, gateway=gateway, mail=mail, patience=patience, progress=progress
+        )
     if as_json:
         print(json.dumps(report.to_dict()))
     else:
@@ -65,6 +70,7 @@ def show(report: Report, console: Console | None = None) -> None:
     console = console or RichConsole(soft_wrap=True, highlight=False)
     _read(report, console)
     _orders(report, console)
+    _figures(report, console)
     _stock(report, console)
     _money(report, console)
     _bank(report, console)
@@ -109,6 +115,14 @@ def _orders(report: Report, console: Console) -> None:
     console.print("", table)
     if orders.open_ids and not report.settled:
         _list(console, "open", orders.open_ids, orders.open)
+
+
+def _figures(report: Report, console: Console) -> None:
+    for flow, figures in sorted(report.figures.items()):
+        table = _table(flow, "")
+        for how, count in sorted(figures.items()):
+            table.add_row(how, f"{count:,}")
+        console.print("", table)
 
 
 def _stock(report: Report, console: Console) -> None:

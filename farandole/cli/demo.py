@@ -16,10 +16,14 @@ WAYS = {"http": ("http",), "kafka": ("kafka",), "both": ("http", "kafka")}
 
 
 def command(
-    orders: Annotated[int, typer.Option(help="Orders to place; bad ones come in addition.")] = 1_000,
+    orders: Annotated[
+        int, typer.Option(help="Orders to place, transfers or logins; bad ones come in addition.")
+    ] = 1_000,
     flow: Annotated[
         list[str] | None,
-        typer.Option(help="Flows in which orders are placed, repeated or with commas: order-pay-first, … or all."),
+        typer.Option(
+            help="Flows in which orders are placed, order-pay-first, …, or all, with commas; or transfer, or login."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which orders, and what goes wrong with which.")] = 0,
     failures: Annotated[bool, typer.Option(help="Whether anything is to go wrong on purpose.")] = True,
@@ -54,6 +58,7 @@ def command(
 
     Example: farandole demo --orders 5000 --kill payment@2000
              farandole demo --flow order,order-pay-first
+             farandole demo --flow login
     """
     from farandole.demo.flows import show
     from farandole.demo.mischief import Kill, parse_workers

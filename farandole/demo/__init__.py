@@ -12,6 +12,7 @@ report    the figures, the table, the verdict
 further   commands to go on looking
 
 transfers, transfer_plan, transfer_customers, transfer_report: the same of money between bank accounts
+login, visitors: the same of logins
 """
 
 from farandole.system import System

@@ -16,7 +16,7 @@ from farandole.flow import begun_by, chosen, load_flows
 
 ORDERS: Final = "farandole.demo.run"
 
-DEMOS: Final[dict[str, str]] = {"transfer": "farandole.demo.transfers"}
+DEMOS: Final[dict[str, str]] = {"transfer": "farandole.demo.transfers", "login": "farandole.demo.login"}
 """Name of a flow that places no orders → the module of its demo."""
 
 FLOW: Final = "order/1"

@@ -28,10 +28,10 @@ from farandole.errors import AuditError, ConfigError, FarandoleError
 from farandole.system import Progress, checked_counts
 from farandole.topics import Topics
 
+__all__ = ["Demo", "Options", "prepared", "print_outcome"]
+
 BROKEN_DECISION: Final = "inventory.hold"
 """What keeps failing for one order: on the sku's side, where other orders wait for the same sku."""
-
-__all__ = ["Demo", "Options", "prepared", "print_outcome"]
 
 LOOK_EVERY: Final = 0.1
 STILL_FOR: Final = 1.0

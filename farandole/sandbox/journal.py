@@ -4,7 +4,8 @@ Invariants:
 - An operation is in the file before its answer leaves, in one `write`. So kill -9 forgets nothing that was answered.
   (The page cache outlives the process, not the machine: there is no fsync.)
 - A line is never changed. The last one may be torn by a kill; it was never answered, and is cut off at the next start.
-- Nothing here is secret: a body is kept as a fingerprint, and what is worth showing of it in named fields.
+- Nothing here is secret, but for passcodes, for which the mail sink stands in as the inbox: a body is kept as a
+  fingerprint, and what is worth showing of it in named fields.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ class Operation(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_on
     outcome:   of what takes a step back: "undone" or "nothing-to-undo"
     reason:    why it was refused
     about:     idempotency key of the step it acts on (a capture's authorisation)
-    order:     as the caller said it, or the order of the step it acts on; empty if that step was never seen
+    order:     as the caller said it, or the order of the step it acts on; empty if that step was never seen. Of a
+               passcode: its challenge
     amount:    minor units of `currency`
     to, template: a mail's address, and its template or subject
+    code:      the passcode that a mail brings
     violation: what the caller did that may never happen; empty when all is well
     """
 
@@ -52,6 +55,7 @@ class Operation(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_on
     currency: str = ""
     to: str = ""
     template: str = ""
+    code: str = ""
     violation: str = ""
 
     @property

@@ -1,6 +1,6 @@
 """The mail sink: takes mails, delivers none, shows what it took.
 
-Invariant: one idempotency key is one mail.
+Invariant: one idempotency key is one mail. Passcodes are shown, too: who may ask for /state is whom they were sent to.
 """
 
 from __future__ import annotations
@@ -22,12 +22,26 @@ class Send(msgspec.Struct, frozen=True):
     subject: Text = ""
 
 
+class Passcode(msgspec.Struct, frozen=True):
+    """challenge: which one it answers"""
+
+    to: Text
+    challenge: Text
+    code: Text
+
+
 class Mail(System):
     name = "mail"
-    bodies: ClassVar = {"send": Send}
+    bodies: ClassVar = {"send": Send, "passcode": Passcode}
 
     def send(self, key: str, asked: Send) -> Operation:
         facts = {"order": asked.order, "to": asked.to, "template": asked.template or asked.subject}
         if "@" not in asked.to:
             return refused(422, "not a mail address", **facts)
         return accepted(**facts)
+
+    def passcode(self, key: str, asked: Passcode) -> Operation:
+        facts = {"order": asked.challenge, "to": asked.to, "template": "passcode"}
+        if "@" not in asked.to:
+            return refused(422, "not a mail address", **facts)
+        return accepted(code=asked.code, **facts)

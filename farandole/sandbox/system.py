@@ -7,7 +7,8 @@ Invariants:
 - What a caller may never do (a void after a capture) is answered 409, counted, and kept as a violation.
 - Nothing is forgotten to make room: a system that has `limit` operations answers new keys 507, performs nothing, and
   waits to be given more room. An auditor finds everything, and a key never means two operations.
-- Secrets live as long as their request: never in an operation, an answer or a log.
+- Secrets live as long as their request: never in an operation, an answer or a log. But for a passcode in the mail sink,
+  which is the inbox: its operation has it.
 """
 
 from __future__ import annotations

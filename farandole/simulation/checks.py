@@ -29,6 +29,7 @@ from farandole.audit.flows import audit_classes
 from farandole.audit.flows.order import Audit as OrderAudit
 from farandole.audit.flows.order_facts import KINDS, any_of, names_of
 from farandole.audit.flows.order_ruling import RestsOn
+from farandole.audit.passcodes import Passcodes
 from farandole.audit.records import LogRecord, Place
 from farandole.audit.rounds import Options, audit
 from farandole.errors import CodecError
@@ -47,8 +48,14 @@ def check(run: Run) -> list[Violation]:
     log = _read(run)
     found = [*_engine_checks(run, log)]
     report = audit(
-        _Source(run, log), run.workshop.project.codec, run.workshop.topics, Options(True, pause=0), run.books.gateway()
+        _Source(run, log),
+        run.workshop.project.codec,
+        run.workshop.topics,
+        Options(True, pause=0),
+        run.books.gateway(),
+        passcodes=Passcodes(run.books.passcodes()) if run.plan.logins else None,
     )
+    run.counts.update({f"logins {how}": count for how, count in report.figures.get("login", {}).items()})
     run.counts["records"] += report.reading.records
     run.counts.update({name: getattr(report.orders, name) for name in ("completed", "cancelled", "refused", "parked")})
     run.counts.update({f"transfers {end}": count for end, count in report.transfers.items()})

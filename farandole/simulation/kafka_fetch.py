@@ -120,13 +120,17 @@ class Fetcher:
 
     def _report_ends(self, found: list[Any], most: int) -> None:
         for (topic, partition), cursor in self._cursors.items():
-            position = cursor.position
-            if cursor.reported == position or cursor.paused or position < cursor.log.stable_end:
+            if not self.has_end_to_tell(cursor):
                 continue
             if len(found) == most:
                 return
-            cursor.reported = position
-            found.append(Notice(END_OF_PARTITION, topic, partition, position))
+            cursor.reported = cursor.position
+            found.append(Notice(END_OF_PARTITION, topic, partition, cursor.position))
+
+    def has_end_to_tell(self, cursor: Cursor) -> bool:
+        """Whether it has come to the end of the partition, and has not said so."""
+        told = cursor.reported == cursor.position or not self._ends
+        return not (told or cursor.paused or cursor.position < cursor.log.stable_end)
 
     def _fetch_some(self, found: list[Any], ready: list[Cursor], most: int, interleaved: bool) -> None:
         """Stretches of partitions in any order, until the chooser has had enough."""

@@ -18,11 +18,13 @@ import msgspec
 
 from events import FarandoleCall
 from farandole.audit.gateway import Gateway as AuditedGateway
+from farandole.passcodes import filler
 from farandole.ports import Answer
 from farandole.sandbox.carrier import Carrier
 from farandole.sandbox.gateway import Gateway
 from farandole.sandbox.mail import Mail
 from farandole.sandbox.system import System
+from farandole.simulation.logins import PASSCODES
 
 ATTEMPT_MS: Final = 5_000
 """After this long without an answer a request is sent again; as farandole.outside has it."""
@@ -33,6 +35,8 @@ DELAYS_MS: Final = (20, 300, 3_000, 12_000)
 QUICK, SLOW, LOST, REFUSED, LATE, TWICE = range(6)
 """What becomes of a request: answered; answered late; performed and not answered; not performed (503); performed when
 nobody waits any more; answered, and answered once more."""
+
+FILL: Final = filler(PASSCODES)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -69,11 +73,25 @@ class Books:
         if (call.saga, call.operation) in self.insists:
             self.refused.add((call.saga, call.operation))
             return "refused", "", "the computer says no"
-        answer = self.systems[call.outside].perform(call.operation, key, call.body)
+        body = self._filled(call)
+        if body is None:
+            return "accepted", "", ""
+        answer = self.systems[call.outside].perform(call.operation, key, body)
         said = _decode(answer.body)
         if answer.status < 300:
             return "accepted", said.get("reference", ""), said.get("outcome", "")
         return "refused", "", said.get("reason", "")
+
+    def passcodes(self) -> dict[str, str]:
+        """Challenge → the passcode that was sent for it."""
+        return {each.order: each.code for each in self.systems["mail"].operations() if each.code}
+
+    def _filled(self, call: FarandoleCall) -> bytes | None:
+        """As farandole.outside sends it: a passcode is made when it is."""
+        if call.operation != "passcode":
+            return call.body
+        filled = FILL(_decode(call.body))
+        return None if filled is None else _encode(filled)
 
     def gateway(self) -> AuditedGateway:
         """The gateway's account, as the audit asks for it."""

@@ -14,7 +14,8 @@ import msgspec
 
 from agents.order import order_id
 from events import OrderLine, PlaceOrder
-from farandole.simulation import transfers
+from farandole.simulation import logins, transfers
+from farandole.simulation.logins import LoginPlan
 from farandole.simulation.transfers import AccountPlan, TransferPlan
 
 ALWAYS: Final = ("order", "inventory", "payment", "shipping", "notification")
@@ -193,6 +194,7 @@ class Plan(msgspec.Struct, frozen=True):
     budget: int = 0
     accounts: tuple[AccountPlan, ...] = ()
     transfers: tuple[TransferPlan, ...] = ()
+    logins: tuple[LoginPlan, ...] = ()
 
 
 IN_FLOW: Final[dict[str, dict[str, str]]] = {
@@ -231,7 +233,7 @@ ORCHESTRATED: Final = frozenset({"order-orchestrated/1", "order-hybrid/1"})
 
 def make_plan(seed: int, orders: int | None = None, flows: Sequence[str] = FLOWS) -> Plan:
     """The plan of a seed, with this many orders; None: 1 to 5, mostly few."""
-    return _with_transfers(_in_flows(_Maker(seed).plan(orders), flows))
+    return _with_logins(_with_transfers(_in_flows(_Maker(seed).plan(orders), flows)))
 
 
 def _with_transfers(plan: Plan) -> Plan:
@@ -278,6 +280,21 @@ def _with_orchestrator(plan: Plan, random: Random) -> Plan:
         for move in plan.moves
     )
     return msgspec.structs.replace(plan, workers=workers, moves=moves)
+
+
+def _with_logins(plan: Plan) -> Plan:
+    """Some plans have logins, too, and the workers for them. Whatever else is in the plan stays as it was."""
+    if not logins.has_logins(plan.seed):
+        return plan
+    random = Random(f"workers for logins {plan.seed}")
+    workers = {service: random.choice((1, 1, 2)) for service in logins.SERVICES}
+    moves = tuple(
+        Move(random.randrange(4_000), service, 0, random.choice(("kill", "leave", "expire")))
+        for service in logins.SERVICES
+        if plan.budget and random.random() < 0.3
+    )
+    drawn = logins.draw(plan.seed, plan.partitions)
+    return msgspec.structs.replace(plan, workers=plan.workers | workers, moves=(*plan.moves, *moves), logins=drawn)
 
 
 class _Maker:

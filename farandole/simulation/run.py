@@ -15,10 +15,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from events import CancelOrder, StockReceived, WriteOff
+from events import BeginLogin, CancelOrder, StockReceived, UserRegistered, VerifyCode, WriteOff
 from farandole.event import Event, Meta
 from farandole.partitioner import partition_of
-from farandole.simulation import transfers
+from farandole.simulation import logins, transfers
 from farandole.simulation.clients import POINTS
 from farandole.simulation.kafka import Cluster
 from farandole.simulation.operator import Operator
@@ -142,6 +142,12 @@ class Run:
     def _schedule(self) -> None:
         for order in self.plan.orders:
             self._schedule_order(order)
+        for user in logins.USERS if self.plan.logins else ():
+            if user != logins.STRANGER:
+                registered = UserRegistered(user=user, address=f"{user}@example.org")
+                self._send_at(0, registered, f"register-{user}", logins.REGISTER, user)
+        for login in self.plan.logins:
+            self._schedule_login(login)
         for delivery in self.plan.deliveries:
             event = StockReceived(sku=f"sku-{delivery.sku}", quantity=delivery.quantity)
             for at in (delivery.at, *delivery.copies):
@@ -168,6 +174,13 @@ class Run:
         for at in order.elsewhere:
             other = next(flow for flow in FLOWS if flow != order.flow)
             self._send_at(at, order.command(), saga, other)
+
+    def _schedule_login(self, login: logins.LoginPlan) -> None:
+        command = BeginLogin(user=login.user, seed=login.seed, digest=login.digest())
+        for at in (login.at, *login.copies):
+            self._send_at(at, command, login.name, logins.FLOW, login.user)
+        for number, (at, off) in enumerate(login.entered):
+            self._send_at(at, VerifyCode(attempt=f"a-{number}", proof=login.digest(off)), login.name, logins.FLOW)
 
     # ---- clients
 

@@ -18,7 +18,7 @@ from farandole.simulation.workers import Workshop
 
 SECONDS: Final = 20.0
 
-PARTS: Final = ("orders", "deliveries", "transfers", "accounts", "nonsense", "failures", "moves", "repairs")
+PARTS: Final = ("orders", "deliveries", "transfers", "accounts", "logins", "nonsense", "failures", "moves", "repairs")
 """Fields of a plan that are lists of what is to happen."""
 
 

@@ -22,7 +22,7 @@ from farandole.engine import Engine
 from farandole.event import Event
 from farandole.flow import Decision
 from farandole.kafkaerrors import Inconsistent
-from farandole.simulation import transfers
+from farandole.simulation import logins, transfers
 from farandole.simulation.clients import ModelClients
 from farandole.simulation.kafka import Cluster
 from farandole.simulation.outside import Books, Performer, Scheduler
@@ -74,7 +74,8 @@ class Workshop:
     def __init__(self) -> None:
         self.project = assembly.Project.read()
         self.topics = Topics.load(config.project_root() / "topics.yaml")
-        self.services = {name: Service(name, self.project) for name in (*SERVICES, *transfers.SERVICES)}
+        names = (*SERVICES, *transfers.SERVICES, *logins.SERVICES)
+        self.services = {name: Service(name, self.project) for name in names}
 
     def fail(self, decision: str, saga: str) -> None:
         self.services[decision.split(".")[0]].failing[decision].add(saga)
@@ -204,6 +205,9 @@ class Worker:
         for cursor in consumer._cursors.values():
             log = cursor.log
             if cursor.position < len(log.records) and cursor.position < log.stable_end and not cursor.paused:
+                return True
+            # A timer may wait for the end of a partition, which is told by the next look.
+            if self.engine._barriers and consumer.has_end_to_tell(cursor):
                 return True
         return False
 

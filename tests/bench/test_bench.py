@@ -242,7 +242,7 @@ def test_a_bad_flag_is_refused() -> None:
 def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -> None:
     found = bench(
         "--orders", "200", "--paced-seconds", "2", "--rounds", "1", "--rows", "20000", "--backlog", "10000",
-        "--replayed", "200", "--json",
+        "--replayed", "200", "--login-seconds", "2", "--json",
         **kafka.environment,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
@@ -258,6 +258,7 @@ def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -
         "stock.hold_requested",
     ]
     assert figures["memory"]["orders"] == 10000
+    assert (figures["logins"]["ok"], figures["logins"]["logins"]) == (True, 40)
     assert (figures["replay"]["orders"], figures["replay"]["shadow_differing"]) == (200, 0)
     left = AdminClient(dict(kafka.config)).list_topics(timeout=10).topics
     assert not [topic for topic in left if topic.startswith("bench-")]

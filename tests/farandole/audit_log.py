@@ -20,6 +20,7 @@ from msgspec.structs import replace
 import events
 from farandole import Call, Event, Meta, Timer
 from farandole.audit.gateway import Gateway
+from farandole.audit.passcodes import Passcodes
 from farandole.audit.records import LogRecord, Place, Where
 from farandole.audit.report import Report
 from farandole.audit.rounds import Options, audit
@@ -90,9 +91,15 @@ class Log:
 
     in_order: Callable[[list[LogRecord]], list[LogRecord]] = staticmethod(lambda records: records)
 
-    def audit(self, settled: bool = True, open_for: float = 3600.0, gateway: Gateway | None = None) -> Report:
+    def audit(
+        self,
+        settled: bool = True,
+        open_for: float = 3600.0,
+        gateway: Gateway | None = None,
+        passcodes: Passcodes | None = None,
+    ) -> Report:
         self._asked = 0
-        return audit(self, codec(), topics(), Options(settled, open_for, pause=0), gateway)
+        return audit(self, codec(), topics(), Options(settled, open_for, pause=0), gateway, passcodes=passcodes)
 
     # ---- writing
 

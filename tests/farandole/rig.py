@@ -178,7 +178,7 @@ class Rig:
 
 
 def config_key(rig: Rig, topic: str) -> str:
-    return rig.processor._key_of[topic]
+    return rig.processor.key_of[topic]
 
 
 def read_all(kafka_config: Any, topic: str) -> list[Any]:

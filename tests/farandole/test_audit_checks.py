@@ -18,6 +18,7 @@ from farandole.audit.records import Where
 from farandole.audit.report import Report
 from tests.farandole.audit_gateway import KnownGateway, honest
 from tests.farandole.audit_log import Log
+from tests.farandole.audit_logins import OF, code_of, logins, named
 from tests.farandole.audit_orders import told
 
 Sagas = Mapping[str, str]
@@ -610,6 +611,100 @@ def a_charge_for_an_order_that_nobody_accepted(log: Log, of: Sagas) -> Report:
     return _with(log, [*honest(log), {"operation": "authorise", **facts}, {"operation": "capture", **facts}])
 
 
+# ---- logins
+
+
+@plants("challenge-ended-twice")
+def a_code_that_was_good_twice(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    verify = log.all(e.VerifyCode, saga=OF["granted"])[0]
+    log.publish(e.LoginGranted(user="anna"), OF["granted"], verify, "login.7", "login/1")
+    return log.audit()
+
+
+@plants("challenge-ended-twice")
+def a_challenge_that_was_granted_after_it_was_superseded(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    answer = log.one(e.DeliverAnswered, OF["superseded"])
+    log.publish(e.LoginGranted(user="cleo"), OF["superseded"], answer, "login.7", "login/1")
+    return log.audit()
+
+
+@plants("challenge-not-ended")
+def a_challenge_that_the_directory_never_answered(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    saga = named("anna", 5)
+    log.publish(e.BeginLogin(user="anna", seed="s", digest="d"), saga, flow="login/1")
+    return log.audit()
+
+
+@plants("challenge-not-ended")
+def a_challenge_that_lives_for_a_day(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    for where in log.all(saga=OF["live"]):
+        log.put(where, time=log.at(where).time - 400 * 86_400_000)
+    return log.audit(settled=False)
+
+
+@plants("two-challenges")
+def a_challenge_that_does_not_end_the_older_one(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    log.drop(log.one(e.LoginSuperseded))
+    return log.audit()
+
+
+@plants("attempts-miscounted")
+def a_wrong_code_that_was_not_counted(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    log.change(log.all(e.LoginWrong, saga=OF["locked"])[1], attempts_left=4)
+    return log.audit()
+
+
+@plants("attempts-miscounted")
+def a_lock_that_came_an_attempt_too_late(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    wrong = log.one(e.LoginWrong, OF["stranger"])
+    log.publish(e.LoginLocked(user="nobody"), OF["stranger"], wrong, "login.7", "login/1")
+    return log.audit()
+
+
+@plants("granted-to-nobody")
+def a_stranger_who_was_let_in(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    verify = log.one(e.VerifyCode, OF["stranger"])
+    log.publish(e.LoginGranted(user="nobody"), OF["stranger"], verify, "login.7", "login/1")
+    return log.audit()
+
+
+@plants("passcode-written")
+def a_code_in_an_event(_: Log, __: Sagas) -> Report:
+    log, codes = logins()
+    log.change(log.all(e.VerifyCode, saga=OF["granted"])[1], proof=code_of("granted"))
+    return log.audit(passcodes=codes)
+
+
+@plants("passcode-written")
+def a_code_in_the_row_of_a_call(_: Log, __: Sagas) -> Report:
+    log, codes = logins()
+    body = b'{"challenge":"%s","code":"%s"}' % (OF["granted"].encode(), code_of("granted").encode())
+    row = e.FarandoleCall(
+        saga=OF["granted"], outside="mail", operation="passcode", body=body, answer="x", meta=b"", deadline=0.0
+    )
+    where = log.row("login-calls", 0, "key", row)
+    log.row("login-calls", 0, "key", None)
+    report = log.audit(passcodes=codes)
+    assert {finding.where for finding in report.findings} == {str(where)}
+    return report
+
+
+@plants("passcode-written")
+def a_code_in_a_dead_letter(_: Log, __: Sagas) -> Report:
+    log, codes = logins()
+    said = f"{OF['granted']}: {code_of('granted')} is wrong".encode()
+    log.append("login.dlq", 0, OF["granted"], b"x", [("__dlq.errors.message", said)])
+    return log.audit(passcodes=codes)
+
+
 # ---- all of them
 
 
@@ -625,6 +720,14 @@ def test_what_is_planted_is_found(check: str, plant: Plant) -> None:
 
 def test_every_check_has_a_plant() -> None:
     assert {check for check, _ in PLANTS} == set(CHECKS) - set(TRANSFER_CHECKS)
+
+
+def test_logins_as_they_should_be_are_no_finding() -> None:
+    log, codes = logins()
+    report = log.audit(passcodes=codes)
+    assert report.findings == []
+    assert report.figures == {"login": {"granted": 1, "locked": 1, "superseded": 1, "expired": 1, "live": 2}}
+    assert codes.count == 5
 
 
 def test_a_gateway_that_agrees_is_no_finding() -> None:

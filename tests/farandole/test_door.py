@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from events import BeginLogin, VerifyCode
 from farandole.door import HOP, Door, Misdirected
+from tests.flows.world import codec
 
 HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
 
@@ -95,3 +97,78 @@ def test_who_asks_again_while_it_takes_long_makes_no_more_work() -> None:
         assert await again
 
     asyncio.run(play())
+
+
+class Changing(Asked):
+    """A door whose engine tells of commits one by one, as the test says."""
+
+    def __init__(self) -> None:
+        super().__init__(HERE)
+        self.row, self.watched = 0, [asyncio.get_running_loop().create_future()]
+        self.app.engine.watch = self._watch
+
+    @contextmanager
+    def _watch(self, table: str, key: str) -> Iterator[asyncio.Future[None]]:
+        yield self.watched[-1]
+
+    async def send(self, command: Any, saga: str, flow: str) -> None:
+        return None
+
+    def commit(self) -> None:
+        before, self.row = self.watched[-1], self.row + 1
+        self.watched.append(asyncio.get_running_loop().create_future())
+        before.set_result(None)
+
+
+def test_who_waits_for_a_row_waits_until_it_is_settled_and_not_for_its_first_change() -> None:
+    async def play() -> None:
+        door = Changing()
+        waiting = asyncio.create_task(
+            door.send_and_wait("begin", "c-1", "login/1", "challenges", 5.0, lambda: door.row == 3)  # type: ignore[arg-type]
+        )
+        for _ in range(2):
+            await asyncio.sleep(0.01)
+            door.commit()
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        door.commit()
+        assert await waiting
+
+    asyncio.run(play())
+
+
+def test_who_waits_for_what_never_settles_is_told_so_in_time() -> None:
+    async def play() -> None:
+        door = Changing()
+        waiting = asyncio.create_task(
+            door.send_and_wait("begin", "c-1", "login/1", "challenges", 0.05, lambda: False)  # type: ignore[arg-type]
+        )
+        await asyncio.sleep(0.01)
+        door.commit()
+        assert not await waiting
+
+    asyncio.run(play())
+
+
+def test_a_command_lies_under_the_key_of_its_topic() -> None:
+    """A challenge begins in its user's partition, whatever its own name."""
+    said: list[Any] = []
+
+    class Producing(Asked):
+        def _commands(self) -> Any:
+            def produce(topic: str, value: bytes, key: str, on_delivery: Any) -> None:
+                said.append((topic, key))
+                on_delivery(None, None)
+
+            return SimpleNamespace(produce=produce, poll=lambda seconds: 0)
+
+    async def play() -> None:
+        door = Producing(HERE)
+        door.app.engine.processor = SimpleNamespace(
+            codec=codec(), key_of={"login.commands": "user", "login.verifications": "saga"}, namespace="x-"
+        )
+        await door.send(BeginLogin(user="anna", seed="s", digest="d"), "c-1", "login/1")
+        await door.send(VerifyCode(attempt="a", proof="p"), "c-1", "login/1")
+
+    asyncio.run(play())
+    assert said == [("x-login.commands", "anna"), ("x-login.verifications", "c-1")]

@@ -34,7 +34,12 @@ def a_call(deadline: float = 0.0) -> FarandoleCall:
     )
 
 
-def perform(handler: Handler, act: Callable[[HttpPerformer], Any] | None = None, deadline: float = 0.0) -> list[Answer]:
+def perform(
+    handler: Handler,
+    act: Callable[[HttpPerformer], Any] | None = None,
+    deadline: float = 0.0,
+    fill: outside.Fill | None = None,
+) -> list[Answer]:
     """Answers that come within two seconds of a call, from a server that handles it like this."""
     answers: list[Answer] = []
 
@@ -46,7 +51,8 @@ def perform(handler: Handler, act: Callable[[HttpPerformer], Any] | None = None,
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        performer = HttpPerformer({"gateway": f"http://127.0.0.1:{port}"}, answers.append)
+        fills = {"gateway": fill} if fill else None
+        performer = HttpPerformer({"gateway": f"http://127.0.0.1:{port}"}, answers.append, fills)
         performer.start(0, "key-1", a_call(deadline))
         if act is not None:
             act(performer)
@@ -73,6 +79,45 @@ def replies(*responses: tuple[int, Any]) -> tuple[Handler, list[str]]:
         return web.json_response(body, status=status)
 
     return handle, keys
+
+
+def test_what_is_filled_in_is_sent_and_nothing_that_is_said_to_it_is_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other side repeats the secret wherever it can, and fails before it succeeds."""
+    monkeypatch.setattr(outside, "FILLED_AFTER", (0.0, 0.01))
+    caplog.set_level("DEBUG")
+    for status, outcome in ((200, "accepted"), (422, "refused")):
+        bodies: list[Any] = []
+
+        async def echo(request: web.Request, status: int = status, bodies: list[Any] = bodies) -> web.StreamResponse:
+            bodies.append(await request.json())
+            said = bodies[-1]["code"]
+            if len(bodies) < 3:
+                return web.json_response({"reason": said}, status=503)
+            return web.json_response({"reference": said, "reason": said, "outcome": said}, status=status)
+
+        [answer] = perform(echo, fill=lambda body: {**body, "code": "271828"})
+        assert bodies == [{"code": "271828"}] * 3, "the same each time"
+        assert answer.outcome == outcome
+        assert "271828" not in repr(answer)
+    assert "271828" not in caplog.text
+
+
+def test_what_fills_in_is_made_when_a_worker_starts_and_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGIN_PASSCODE_KEY", "the key of login workers in tests")
+    [fill] = outside.load_fills({"mail": "farandole.passcodes:letters"}).values()
+    assert fill({"to": "", "challenge": "c-1", "seed": "s"}) is None
+    monkeypatch.setenv("LOGIN_PASSCODE_KEY", "")
+    with pytest.raises(ConfigError, match="LOGIN_PASSCODE_KEY"):
+        outside.load_fills({"mail": "farandole.passcodes:letters"})
+
+
+def test_what_comes_to_nothing_is_accepted_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "FILLED_AFTER", (0.0, 0.01))
+    handler, keys = replies((200, {}))
+    assert perform(handler, fill=lambda body: None) == [Answer(0, "key-1", "accepted", "", "")]
+    assert keys == []
 
 
 def test_an_answer_is_accepted_with_its_reference() -> None:

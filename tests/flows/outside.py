@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from farandole.passcodes import Passcodes, filler
+
+PASSCODES = Passcodes("the key of login workers in tests")
+
 Answer = tuple[str, str, str]
 """outcome, reference, reason"""
 
@@ -46,6 +50,8 @@ class Outside:
     booked: set[str] = field(default_factory=set)
     unbooked: set[str] = field(default_factory=set)
     mails: list[tuple[str, str]] = field(default_factory=list)
+    codes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Challenge → address and passcode, as somebody got them."""
 
     def plan(self, saga: str) -> Plan:
         return self.plans.setdefault(saga, Plan())
@@ -129,3 +135,10 @@ class Outside:
             return "refused", "", "mailbox full"
         self.mails.append((saga, template))
         return "accepted", f"mail-{key}", ""
+
+    def passcode(self, saga: str, key: str, **body: str) -> Answer:
+        letter = filler(PASSCODES)(body)
+        if letter is not None:
+            assert letter["challenge"] == saga
+            self.codes[saga] = letter["to"], letter["code"]
+        return "accepted", "", ""

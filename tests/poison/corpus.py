@@ -219,10 +219,17 @@ BASES: dict[tuple[str, str], tuple[Event, str]] = {
         events.Notify(email="a@example.org", template="completed"),
         ORCHESTRATED,
     ),
+    ("login.commands", "login"): (events.BeginLogin(user="anna", seed="s", digest="d"), "login/1"),
+    ("login.verifications", "login"): (events.VerifyCode(attempt="a", proof="p"), "login/1"),
+    ("login.timers", "login"): (events.LookupExpired(), "login/1"),
+    ("login.calls", "login"): (events.DeliverAnswered(**ANSWER), "login/1"),
+    ("directory", "login"): (events.DirectoryLookedUp(user="anna", known=True, address="a@b.de"), "login/1"),
+    ("directory.commands", "directory"): (events.LookUpUser(user="anna"), "login/1"),
+    ("directory.users", "directory"): (events.UserRegistered(user="anna", address="a@b.de"), "register/1"),
 }
 """(topic, service that hears it) → an event that this service has a decision for, and its flow."""
 
-EXTERNAL = ("order.commands", "payment.commands")
+EXTERNAL = ("order.commands", "payment.commands", "login.commands", "login.verifications", "directory.users")
 """Topics to which clients write. (`stock` too: stock.received.)"""
 
 

@@ -93,6 +93,7 @@ def goods(service: str) -> list[Record]:
     beginning = {
         *("StockReceived", "PlaceOrder", "OrderPlaced", "InventoryReserved", "PaymentAuthorised", "OrderRefused"),
         *("OrderCancelRequested", "InventoryExpiryRequested", "PaymentDeclined", "ShippingCancelled"),
+        *("BeginLogin", "LookUpUser", "UserRegistered"),
     }
     found: list[Record] = []
     for (_, hearer), (event, flow) in BASES.items():

@@ -84,6 +84,8 @@ class Moment:
     skus: defaultdict[str, SkuFigures]
     findings: Findings
     orders: OrderFigures = field(default_factory=OrderFigures)
+    figures: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Flow → sagas by how they stand, of flows other than orders."""
     implied: Counter[Account] = field(default_factory=Counter)
     transfers: Counter[str] = field(default_factory=Counter)
     in_flight: Counter[str] = field(default_factory=Counter)

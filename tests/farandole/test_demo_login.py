@@ -1,0 +1,93 @@
+"""The visitors of the demo: who they are, and that they notice when they are told what they should not be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from farandole.demo.login import Options
+from farandole.demo.mischief import Kill
+from farandole.demo.visitors import Told, Visitor, Visits, Ways, other, visitors
+from farandole.errors import ConfigError
+
+CODE = "123456"
+
+
+def test_a_seed_gives_the_same_visitors_and_one_of_each_way() -> None:
+    assert visitors(100, 7) == visitors(100, 7) != visitors(100, 8)
+    assert {guest.way for guest in visitors(100, 7)} == set(Ways)
+    assert {guest.way for guest in visitors(100, 7, plain=True)} == {Ways.PLAIN}
+    assert len(visitors(3, 7)) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [Options(logins=0), Options(kills=(Kill("payment", 1),)), Options(logins=10, kills=(Kill("login", 11),))],
+)
+def test_options_that_make_no_sense_are_refused(options: Options) -> None:
+    with pytest.raises(ConfigError):
+        options.check()
+
+
+class Service:
+    """A login service in memory, with one fault at the most."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault, self.begun, self.tries, self.over = fault, 0, 0, ""
+
+    async def ask(self, path: str, body: dict[str, str]) -> tuple[int, dict[str, Any], bool]:
+        if path == "/login":
+            self.begun += 1
+            if self.begun > 5 and self.fault != "no limit":
+                return 429, {"what": "too many"}, False
+            return 201, {"challenge": f"c-{self.begun}"}, False
+        newest = body["challenge"] == f"c-{self.begun}"
+        if (self.over or not newest) and self.fault not in ("replay", "older lives"):
+            return 410, {"outcome": self.over or "expired"}, False
+        if body["code"] == CODE or self.fault == "anything goes":
+            self.over = "expired"
+            return 200, {"outcome": "granted"}, False
+        self.tries += 1
+        if self.tries == 5 and self.fault != "no lock":
+            self.over = "locked"
+            return 403, {"outcome": "locked"}, False
+        return 403, {"outcome": "wrong"}, False
+
+    async def code(self, challenge: str) -> str:
+        return CODE
+
+
+def visit(way: Ways, fault: str = "") -> Told:
+    visits, service = Visits(["http://127.0.0.1:1"], "http://127.0.0.1:1", 1.0), Service(fault)
+    visits._front, visits._inbox = service, service  # type: ignore[assignment]
+    asyncio.run(visits._visit(Visitor("anna", way), 0.0))
+    return visits.told
+
+
+@pytest.mark.parametrize("way", Ways)
+def test_whoever_is_told_what_is_right_is_not_surprised(way: Ways) -> None:
+    told = visit(way)
+    assert told.surprises == []
+    assert told.by_way[way].total() == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "fault"),
+    [
+        (Ways.SLIPS, "anything goes"),
+        (Ways.GUESSES, "no lock"),
+        (Ways.STRANGER, "no lock"),
+        (Ways.RACES, "replay"),
+        (Ways.REPLAYS, "replay"),
+        (Ways.AGAIN, "older lives"),
+        (Ways.FLOODS, "no limit"),
+    ],
+)
+def test_whoever_is_told_what_is_wrong_says_so(way: Ways, fault: str) -> None:
+    assert visit(way, fault).surprises
+
+
+def test_another_code_is_another_code() -> None:
+    assert other("999999", 1) == "000000"
