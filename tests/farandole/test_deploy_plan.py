@@ -75,8 +75,8 @@ def publish_something_else(root: Path) -> None:
     edit(
         root,
         "agents/payment.py",
-        "| AuthorisePayment) -> Call[AuthoriseAnswered] | None:",
-        "| AuthorisePayment) -> Call[AuthoriseAnswered] | PaymentDeclined | None:",
+        "| AuthorisePayment, flow: str = \"\") -> Call[AuthoriseAnswered] | None:",
+        "| AuthorisePayment, flow: str = \"\") -> Call[AuthoriseAnswered] | PaymentDeclined | None:",
     )
 
 
@@ -198,7 +198,7 @@ def test_a_flow_that_has_ended_may_go(planned: Callable[..., Plan]) -> None:
 def test_a_row_may_get_a_field_with_a_default(planned: Callable[..., Plan]) -> None:
     plan = planned(lambda root: add_field(root, "payment.tables.charge", NOTE))
     assert plan.refused == []
-    assert plan.schemas == ["payment.tables.charge.2.avsc"]
+    assert plan.schemas == ["payment.tables.charge.3.avsc"]
 
 
 HEARS_SHIPPING = ("order", "inventory", "payment", "orchestrator")
