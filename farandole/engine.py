@@ -309,7 +309,9 @@ class Engine:
                 self._ahead_since = self.now()
             self.agent.step(Batch(self.processor, messages))
             self._ahead.update(self.processor.ahead)
-            self._read.update(self._ahead)
+            for where, offset in self._ahead.items():
+                # What waits to be acknowledged may lie before an end that was told since.
+                self._read[where] = max(offset, self._read.get(where, 0))
             self._taken += len(messages)
             self.counts["messages"] += len(messages)
         for answer in answers:
