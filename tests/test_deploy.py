@@ -90,7 +90,8 @@ class Deployed:
                 status, said = place(self, key)  # type: ignore[arg-type]  # all it needs is `url`
             except (OSError, HTTPException, ValueError):  # the one order worker is being succeeded at this moment
                 status, said = 503, "no answer"
-            if status == 503 and time.monotonic() < end:
+            # 202: the command is in its topic, and nobody has decided it yet; asked again, it is the same order.
+            if status in (202, 503) and time.monotonic() < end:
                 time.sleep(0.05)
                 continue
             assert status in (200, 201), said

@@ -393,6 +393,17 @@ class TestTimers:
             inventory.step_until(lambda: inventory.engine.counts["aborts"] > 0 and inventory.now() > due)
         inventory.step_until(lambda: phase(inventory, "o-1") == "expiring")
 
+    def test_an_end_that_was_told_is_not_forgotten_for_what_waits_to_be_acknowledged(self, inventory: Rig) -> None:
+        """Behind what was read may lie only a transaction's marker. Nobody tells the end again, and a timer waits."""
+        inventory.start()
+        engine, where = inventory.engine, (inventory.namespace + "payment", 0)
+        inventory.step_until(lambda: where in engine._read)
+        engine._ahead[where] = engine._position[where]
+        engine._read[where] = told = engine._position[where] + 1
+        inventory.send(received(5), "d-1", RESTOCK)
+        inventory.step_until(lambda: bool(inventory.live_rows("levels")))
+        assert engine._read[where] == told
+
     def test_a_timer_that_is_due_when_nobody_is_there_fires_when_somebody_is(self, inventory: Rig) -> None:
         due = self.reserve(inventory, 2)
         inventory.crash()
