@@ -75,8 +75,8 @@ def publish_something_else(root: Path) -> None:
     edit(
         root,
         "agents/payment.py",
-        "| AuthorisePayment, flow: str = \"\") -> Call[AuthoriseAnswered] | None:",
-        "| AuthorisePayment, flow: str = \"\") -> Call[AuthoriseAnswered] | PaymentDeclined | None:",
+        '| AuthorisePayment, flow: str = "") -> Call[AuthoriseAnswered] | None:',
+        '| AuthorisePayment, flow: str = "") -> Call[AuthoriseAnswered] | PaymentDeclined | None:',
     )
 
 

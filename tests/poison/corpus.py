@@ -26,6 +26,7 @@ import msgspec
 
 import events
 from agents.order import order_id
+from agents.transfers import transfer_id
 from events import OrderLine, PlaceOrder
 from farandole import config
 from farandole.codec import Codec
@@ -165,6 +166,14 @@ def place_order(key: str, **changes: Any) -> tuple[str, PlaceOrder]:
     return order_id("anna", key), msgspec.structs.replace(command, **changes)
 
 
+def start_transfer(key: str) -> tuple[str, events.StartTransfer]:
+    """(saga, command)"""
+    command = events.StartTransfer(
+        customer="anna", idempotency_key=key, source="anna", target="ben", amount=5, currency="EUR", within=30
+    )
+    return transfer_id("anna", key), command
+
+
 def placed() -> events.OrderPlaced:
     return events.OrderPlaced(
         customer="anna", lines=(LINE,), amount=500, currency="EUR", ship_to="x", card_token="t", reserve_for=900
@@ -219,6 +228,10 @@ BASES: dict[tuple[str, str], tuple[Event, str]] = {
         events.Notify(email="a@example.org", template="completed"),
         ORCHESTRATED,
     ),
+    ("transfers.commands", "transfers"): (start_transfer("base")[1], "transfer/1"),
+    ("transfers.timers", "transfers"): (events.AnswerDue(step="debit"), "transfer/1"),
+    ("accounts", "transfers"): (events.AccountsDebited(), "transfer/1"),
+    ("accounts.commands", "accounts"): (events.OpenAccount(account="anna", currency="EUR"), "account/1"),
     ("login.commands", "login"): (events.BeginLogin(user="anna", seed="s", digest="d"), "login/1"),
     ("login.verifications", "login"): (events.VerifyCode(attempt="a", proof="p"), "login/1"),
     ("login.timers", "login"): (events.LookupExpired(), "login/1"),
@@ -229,7 +242,10 @@ BASES: dict[tuple[str, str], tuple[Event, str]] = {
 }
 """(topic, service that hears it) → an event that this service has a decision for, and its flow."""
 
-EXTERNAL = ("order.commands", "payment.commands", "login.commands", "login.verifications", "directory.users")
+EXTERNAL = (
+    *("order.commands", "payment.commands", "transfers.commands", "accounts.commands"),
+    *("login.commands", "login.verifications", "directory.users"),
+)
 """Topics to which clients write. (`stock` too: stock.received.)"""
 
 

@@ -93,13 +93,14 @@ def goods(service: str) -> list[Record]:
     beginning = {
         *("StockReceived", "PlaceOrder", "OrderPlaced", "InventoryReserved", "PaymentAuthorised", "OrderRefused"),
         *("OrderCancelRequested", "InventoryExpiryRequested", "PaymentDeclined", "ShippingCancelled"),
-        *("BeginLogin", "LookUpUser", "UserRegistered"),
+        *("BeginLogin", "LookUpUser", "UserRegistered", "StartTransfer", "OpenAccount"),
     }
     found: list[Record] = []
     for (_, hearer), (event, flow) in BASES.items():
         begins = beginning if service != "orchestrator" else {"OrderPlaced"}
         if hearer == service and type(event).__name__ in begins:
-            saga = corpus.place_order("base")[0] if type(event).__name__ == "PlaceOrder" else f"good-{len(found)}"
+            named = {"PlaceOrder": corpus.place_order("base")[0], "StartTransfer": corpus.start_transfer("base")[0]}
+            saga = named.get(type(event).__name__, f"good-{len(found)}")
             found.append(corpus.make(event, saga, flow).record)
     return found
 
@@ -107,7 +108,7 @@ def goods(service: str) -> list[Record]:
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_entry_is_one_dead_letter_of_each_service_that_hears_it_or_rightly_ignored(service: str) -> None:
     entries = [entry for entry in corpus.corpus() if service in corpus.hearers(entry.record.topic)]
-    assert len(entries) > 50
+    assert len(entries) > 30  # a service that hears one topic has each form once
     wrong = []
     with processor_of(service) as processor:
         for offset, entry in enumerate(entries):
