@@ -53,8 +53,8 @@ def command(
     """Place orders against a whole system on this machine, break some, audit the end.
 
     Starts Kafka (or uses the one that runs, or KAFKA_BOOTSTRAP_SERVERS), a payment gateway, a carrier, a mail sink and
-    the five services; everything that it starts it stops. Exit code 0 if every order ended or is parked, as it may,
-    and the audit holds; 130 after Ctrl-C.
+    the services of the flows; everything that it starts it stops. Exit code 0 if every order ended or is parked, as it
+    may, and the audit holds; 130 after Ctrl-C.
 
     Example: farandole demo --orders 5000 --kill payment@2000
              farandole demo --flow order,order-pay-first

@@ -173,6 +173,9 @@ def _plan_lines(plan: Any) -> list[str]:
         lines.append(
             f"transfer {letters[each.saga]}: {each.amount} from {each.source} to {each.target} within {each.within} s"
         )
+    for each in plan.logins:
+        entered = ", ".join(f"{'wrong' if off else 'right'} at {at} ms" for at, off in each.entered)
+        lines.append(f"login {each.name} of {each.user} at {each.at} ms; codes: {entered or 'none'}")
     lines += [f"delivery {each.number}: {each.quantity} sku-{each.sku}" for each in plan.deliveries]
     lines += [f"{each.decision} fails for {letters.get(each.saga, each.saga)}" for each in plan.failures]
     lines += [f"an operator {'mends and ' if each.heals else ''}redrives at {each.at} ms" for each in plan.repairs]
@@ -219,6 +222,14 @@ SUMMARY = {
         "transfers failed and refunded": "refunded",
         "transfers overdue": "overdue",
         "transfers parked": "parked",
+    },
+    "logins": {
+        "logins granted": "granted",
+        "logins locked": "locked",
+        "logins expired": "expired",
+        "logins superseded": "superseded",
+        "logins refused": "refused",
+        "logins unanswered": "unanswered",
     },
     "workers": {
         "crash": "crashes",

@@ -39,6 +39,12 @@ def order_flows() -> tuple[str, ...]:
     return tuple(dict.fromkeys(chosen(flow.name, flows) for flow in flows.values()))
 
 
+def order_services() -> tuple[str, ...]:
+    """The services that have a part in orders, whatever the flow. Others would have nothing to do."""
+    flows = begun_by(PlaceOrder, load_flows()).values()
+    return tuple(sorted({service for flow in flows for service, _ in flow.bindings}))
+
+
 def show(named: Iterable[str]) -> Show:
     """The demo of these flows: each a name, a key, several with commas between them, or `all`."""
     names = [name.strip() for each in named for name in each.split(",")]

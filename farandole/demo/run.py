@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from farandole import config
 from farandole.demo import mischief, report, runs, stage
-from farandole.demo.flows import FLOW
+from farandole.demo.flows import FLOW, order_services
 from farandole.demo.mischief import Kill, Restart
 from farandole.demo.place import Customers
 from farandole.demo.plan import Kinds, Plan, Way, Wishes, make
@@ -26,7 +26,6 @@ from farandole.demo.stage import Stage
 from farandole.demo.watch import Watcher
 from farandole.errors import AuditError, ConfigError, FarandoleError
 from farandole.system import Progress, checked_counts
-from farandole.topics import Topics
 
 __all__ = ["Demo", "Options", "prepared", "print_outcome"]
 
@@ -112,7 +111,8 @@ def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
     from agents.order import order_id
 
     began = time.monotonic()
-    options.check(Topics.load(config.project_root() / "topics.yaml").services)
+    services = order_services()
+    options.check(services)
     wishes = Wishes(
         run="",
         orders=options.orders,
@@ -131,7 +131,7 @@ def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
     with runs.new_run() as directory:
         plan = make(_named(wishes, directory.name, frozenset(Kinds) - _unreachable(options), ""), order_id)
         environment = {"FARANDOLE_FAIL": f"{BROKEN_DECISION}@{plan.broken}"} if plan.broken else {}
-        with stage.own_stage(dict(options.workers), environment, directory, progress) as own:
+        with stage.own_stage(dict(options.workers), environment, directory, progress, services=services) as own:
             yield Demo(options, own, plan, began)
 
 

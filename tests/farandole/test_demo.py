@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from agents.order import order_id, validate
 from events import PlaceOrder
 from farandole.demo import runs
-from farandole.demo.flows import DEMOS, order_flows, show
+from farandole.demo.flows import DEMOS, order_flows, order_services, show
 from farandole.demo.mischief import NOISY_TOPICS, Kill, faults, noise, outage, parse_workers
 from farandole.demo.place import PROMISED, Customers, body_of
 from farandole.demo.plan import KINDS, UNANSWERED_MARK, UNBOOKED_MARK, Kinds, Placement, Plan, Wishes, ends_of, make
@@ -50,6 +50,11 @@ def planned(orders: int = 60, run: str = "run", **wishes: Any) -> Plan:
 
 
 # ---- the flows
+
+
+def test_whoever_has_no_part_in_orders_is_not_started_for_them() -> None:
+    assert order_services() == ("inventory", "notification", "orchestrator", "order", "payment", "shipping")
+    assert show(["login"]) == ("farandole.demo.login", ("login/1",))
 
 
 @pytest.mark.parametrize(
