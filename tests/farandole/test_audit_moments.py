@@ -139,13 +139,13 @@ def test_a_clients_record_under_a_wrong_key_happened_to_nobody() -> None:
 
 def test_a_flow_without_an_audit_is_said_and_its_causes_are_checked() -> None:
     log, _ = told()
-    cause = log.publish(e.CancelOrder(), "s-1", flow="login/1")
-    log.publish(e.OrderCancelRequested(), "s-1", cause, flow="login/1")
+    cause = log.publish(e.CancelOrder(), "s-1", flow="newsletter/1")
+    log.publish(e.OrderCancelRequested(), "s-1", cause, flow="newsletter/1")
     report = log.audit()
     assert report.ok
-    assert report.unchecked_flows == {"login/1": 2}
-    assert "login/1" in report.notes[0]
-    log.publish(e.OrderCancelRequested(), "s-2", cause, 1, flow="login/1")
+    assert report.unchecked_flows == {"newsletter/1": 2}
+    assert "newsletter/1" in report.notes[0]
+    log.publish(e.OrderCancelRequested(), "s-2", cause, 1, flow="newsletter/1")
     assert log.audit().counts == {"saga-differs": 1}
 
 
