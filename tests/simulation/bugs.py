@@ -68,6 +68,8 @@ def decide(
 def compensation_forgotten(patch: pytest.MonkeyPatch) -> None:
     """A declined card releases no stock."""
     decide(patch, "inventory", e.PaymentDeclined, lambda decision, event: None)
+    # When the reservation's time is up, its clock would mend that.
+    decide(patch, "inventory", e.ReservationExpired, lambda decision, event: None)
 
 
 def late_step_not_refused(patch: pytest.MonkeyPatch) -> None:
