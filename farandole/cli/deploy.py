@@ -141,15 +141,22 @@ def status(target: Target = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def stop(as_json: AsJson = False) -> None:
+def stop(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """End all workers of the target `local`, and what looks after them. `apply` begins them again.
 
-    Example: farandole deploy stop
+    Example: farandole deploy stop --dry-run && farandole deploy stop
     """
     from farandole.deploy.local import LocalTarget
     from farandole.deploy.state import Deployment
 
     deployment = Deployment()
+    if deployment.state.target == "compose":
+        raise ConfigError("what is deployed from here runs in containers", mend="docker compose stop")
+    if dry_run:
+        workers = sorted(each.name for each in LocalTarget(deployment, config.project_root(), 0.0).instances())
+        said = f"would be ended: {', '.join(workers)}" if workers else "nothing is running"
+        print(json.dumps({"workers": workers}) if as_json else said)
+        return
     with deployment.changing(), shown() as progress:
         ran = LocalTarget(deployment, config.project_root(), 0.0).stop(progress)
     print(json.dumps({"was_running": ran}) if as_json else "all workers are stopped" if ran else "nothing was running")

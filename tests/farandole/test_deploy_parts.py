@@ -24,6 +24,40 @@ from farandole.errors import ConfigError
 from farandole.succession import Succession, is_awaited
 from farandole.system import silent
 
+# ---- stop
+
+
+def stop(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "farandole.cli.main", "deploy", "stop", *arguments]
+    return subprocess.run(
+        command, env={**os.environ, "FARANDOLE_HOME": str(home)}, capture_output=True, text=True, timeout=60
+    )
+
+
+def deployed_to(target: str, home: Path) -> None:
+    deployment = Deployment(home)
+    deployment.state.target, deployment.state.current = target, "1234"
+    wanted = {"payment-0": {"service": "payment", "version": "1234", "port": 0}}
+    (deployment.home / "desired.json").parent.mkdir(parents=True, exist_ok=True)
+    (deployment.home / "desired.json").write_text(json.dumps({"number": 1, "workers": wanted}))
+    deployment.save()
+
+
+def test_a_dry_stop_says_who_would_be_ended_and_ends_nobody(tmp_path: Path) -> None:
+    deployed_to("local", tmp_path)
+    done = stop(tmp_path, "--dry-run", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"workers": ["payment-0"]}), done.stderr
+    assert json.loads((tmp_path / "deploy/desired.json").read_text())["workers"]
+
+
+def test_containers_are_not_stopped_by_a_command_for_processes(tmp_path: Path) -> None:
+    deployed_to("compose", tmp_path)
+    done = stop(tmp_path)
+    assert done.returncode == 2
+    assert "docker compose stop" in done.stderr
+    assert done.stdout == ""
+
+
 # ---- how long orders waited
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from farandole.config import project_root
 from farandole.errors import ConfigError
 from farandole.load import profile
+from farandole.load.options import Options
 from farandole.load.stages import Stage, burst, steady, with_warm_up
 
 RATES = st.floats(0.5, 500)
@@ -96,3 +97,12 @@ def test_the_examples_are_profiles(name: str) -> None:
     assert found.name == name
     assert found.about
     assert any(stage.measured for stage in stages)
+
+
+def test_the_first_rate_of_a_search_warms_up_longer() -> None:
+    options = Options(find_limit=True)
+    first, later = (options.probe(50.0, confirming=False, cold=cold)[0] for cold in (True, False))
+    assert not first.measured
+    assert not later.measured
+    assert first.seconds > later.seconds
+    assert Options(find_limit=True, warm_up=3.0).probe(50.0, confirming=False, cold=True)[0].seconds == 3.0
