@@ -24,8 +24,8 @@ NOTABLE: Final = 0.1
 
 ABOUT: Final = {
     "Coupling": """
-        Counted from the flows' bindings (`flows/*.py`) and from what decisions may publish. A service knows a message of
-        another one if it hears its event or sends it a command.""",
+        Counted from the flows' bindings (`flows/*.py`) and from what decisions may publish. A service knows a message
+        of another one if it hears its event or sends it a command.""",
     "Costs": """
         Throughput, messages, rows and CPU: rounds of one flow each, a backlog released at once, the flows in turns;
         medians over the rounds, with the least and the most. Latency: the flows mixed at a steady pace, from the moment
@@ -35,10 +35,10 @@ ABOUT: Final = {
         By the broker's time, from the record that says what failed. Telling the customer is left out: it is the same
         everywhere.""",
     "While a part is down": """
-        One service at a time is killed (kill -9) while new orders of all flows come at a steady pace. An order has seven
-        steps: placed, reserved, authorised, dispatched, captured, committed, completed. Shown is the share of them that
-        was done before the service was started again, and the last one that more than half of the orders had. Nothing is
-        lost in any flow: all orders ended when the service was back.""",
+        One service at a time is killed (kill -9) while new orders of all flows come at a steady pace. An order has
+        seven steps: placed, reserved, authorised, dispatched, captured, committed, completed. Shown is the share of
+        them that was done before the service was started again, and the last one that more than half of the orders had.
+        Nothing is lost in any flow: all orders ended when the service was back.""",
     "Visibility": """
         Each command is a process of its own, asked about orders that were completed; its answer is compared with all
         messages of the order in the topics. The seconds are from the start of the process to its end.""",
@@ -73,8 +73,8 @@ COUPLING: Final = """**Who knows whom.** Choreographed, {services} services know
     ({gatherer}). Coupling is spread, or gathered."""
 
 ROLLBACK: Final = """**When something fails.** From a refused shipment to the last compensation, at the median: {times};
-    {quickest} is the quickest. Compensations run one after the other, the last step first, where an orchestrator commands
-    them, and at the same time where services hear of the failure themselves."""
+    {quickest} is the quickest. Compensations run one after the other, the last step first, where an orchestrator
+    commands them, and at the same time where services hear of the failure themselves."""
 
 WIDTH: Final = 140
 
@@ -209,7 +209,7 @@ def _on_visibility(found: Mapping[str, Any]) -> Iterator[str]:
         whole = {word: found[word][command]["whole"] for word in WORDS}
         seen = {word: found[word][command]["messages"] for word in WORDS}
         if all(each == 1 for each in whole.values()):
-            yield f"**Visibility, `farandole {command}`.** It shows every message of the orders asked about, in each flow."
+            yield f"**Visibility, `farandole {command}`.** In each flow it shows every message of the orders."
         elif any(seen.values()):
             said = ", ".join(f"{word} {percent(seen[word])}" for word in WORDS)
             yield f"**Visibility, `farandole {command}`.** Of an order's messages it shows: {said}."
