@@ -23,10 +23,13 @@ from farandole.compare.flows import FLOWS
 from farandole.errors import FarandoleError
 from farandole.system import System
 
-COPIED: Final = ("farandole", "agents", "flows", "web", "schemas", "events.py", "topics.yaml", "pyproject.toml")
+COPIED: Final = (
+    *("farandole", "agents", "flows", "web", "schemas"),
+    *("events.py", "topics.yaml", "docker-compose.yml", "pyproject.toml"),
+)
 
-GENERATED: Final = ("events.py", "schemas/ids.json")
-"""What `farandole events generate` writes: not counted as written by anybody."""
+THEN: Final = (("events", "generate"), ("topics", "validate"))
+"""What is done with a copy that was patched. events.py and the schemas' ids are generated, so no patch has them."""
 
 TRIAL_WITHIN: Final = 120.0
 
@@ -87,36 +90,46 @@ def apply(patch: str, root: Path) -> None:
 
 
 def patched(old: list[str], hunks: list[str]) -> list[str]:
-    """The lines that hunks make of old ones. ValueError if those are others."""
+    """The lines that hunks make of old ones, each where it fits nearest to where it says. ValueError: it fits nowhere."""
     out: list[str] = []
     at = 0
-    for line in hunks:
-        sign, text = line[:1], line[1:]
+    for first, hunk in _hunks(hunks):
+        before = [line[1:] for line in hunk if line[:1] != "+"]
+        start = _place(old, before, at, first)
+        out += old[at:start]
+        out += [line[1:] for line in hunk if line[:1] != "-"]
+        at = start + len(before)
+    return out + old[at:]
+
+
+def _hunks(lines: list[str]) -> list[tuple[int, list[str]]]:
+    """(line at which it begins, from 0; its lines)"""
+    found: list[tuple[int, list[str]]] = []
+    for line in lines:
         if line.startswith("@@"):
             first = int(line.split()[1].lstrip("-").partition(",")[0])
-            start = max(0, first - 1)
-            out += old[at:start]
-            at = start
-        elif sign == "+":
-            out.append(text)
-        elif sign in ("-", " ", ""):
-            if at >= len(old) or old[at] != text:
-                raise ValueError(f"line {at + 1} is not {text!r}")
-            at += 1
-            if sign != "-":
-                out.append(text)
-    return out + old[at:]
+            found.append((max(0, first - 1), []))
+        elif found:
+            found[-1][1].append(line)
+    return found
+
+
+def _place(old: list[str], wanted: list[str], first: int, said: int) -> int:
+    places = [at for at in range(first, len(old) - len(wanted) + 1) if old[at : at + len(wanted)] == wanted]
+    if not places:
+        raise ValueError(f"nowhere are the lines {' / '.join(wanted)[:200]!r}")
+    return min(places, key=lambda at: abs(at - said))
 
 
 def counted(patch: str) -> dict[str, Any]:
     """What somebody has written; new: files that are new, as the service and the schemas are."""
-    by_hand = [each for each in changes(patch) if each.path not in GENERATED]
-    old = [each for each in by_hand if not each.new]
+    written = changes(patch)
+    old = [each for each in written if not each.new]
     return {
-        "files": len(by_hand),
-        "lines": sum(each.added + each.removed for each in by_hand),
-        "new_files": len(by_hand) - len(old),
-        "new_lines": sum(each.added for each in by_hand if each.new),
+        "files": len(written),
+        "lines": sum(each.added + each.removed for each in written),
+        "new_files": len(written) - len(old),
+        "new_lines": sum(each.added for each in written if each.new),
         "changed_files": len(old),
         "changed_lines": sum(each.added + each.removed for each in old),
         "services_changed": sorted(Path(each.path).stem for each in old if each.path.startswith("agents/")),
@@ -163,6 +176,13 @@ def _tried(word: str, root: Path, system: System, orders: int) -> dict[str, Any]
         "FARANDOLE_NAMESPACE": f"{system.namespace}fraud-{word}-",
         "PYTHONPATH": str(root),
     }
+    for arguments in THEN:
+        done = subprocess.run(
+            [sys.executable, "-m", "farandole.cli.main", *arguments],
+            env=environment, cwd=root, capture_output=True, text=True, timeout=TRIAL_WITHIN, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            return {"ok": False, "problem": f"farandole {' '.join(arguments)}: {done.stderr.strip()}"}
     printed, complaints = root.parent / "said.json", root.parent / "complaints.log"
     with printed.open("wb") as out, complaints.open("wb") as errors:
         trial = subprocess.Popen(
