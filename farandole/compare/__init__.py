@@ -9,6 +9,7 @@
     outages    what moves while a service is down
     asking     what the project's own commands say of an order
     step       a fraud check, from a patch for each flow
+    subscribers  what a hundred more of them cost
     play       all of it, in one run on one system
     outcome    the result: JSON, tables; page, drawing: for docs/
 

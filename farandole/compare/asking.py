@@ -81,8 +81,14 @@ def strings(value: Any) -> Iterator[str]:
 def shown(said: Said, facts: Iterable[Fact]) -> tuple[int, int]:
     """(messages of the order that the command shows, messages that it has). A name counts as often as it is there."""
     there = Counter(fact.name for fact in facts)
-    found = Counter(text for text in strings(said.objects) if text in there)
+    names = {name: name for name in there} | {_short(name): name for name in there if ".commands." in name}
+    found = Counter(names[text] for text in strings(said.objects) if text in names)
     return sum(min(count, found[name]) for name, count in there.items()), there.total()
+
+
+def _short(command: str) -> str:
+    """`inventory.commands.reserve_stock` → reserve-stock, as a trail has it."""
+    return command.rpartition(".")[2].replace("_", "-")
 
 
 def visibility(said: Iterable[tuple[Said, Iterable[Fact]]]) -> dict[str, Any]:

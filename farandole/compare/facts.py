@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from farandole.audit.reading import Progress, Reader
+from farandole.audit.reading import Progress
 from farandole.audit.records import LogRecord
+from farandole.audit.rounds import Source
 from farandole.codec import Codec
 from farandole.replay.origins import origin_of
 from farandole.replay.track import saga_of
@@ -62,11 +63,11 @@ class Facts:
         return found
 
 
-def read(reader: Reader, codec: Codec, topics: Topics, progress: Progress) -> Facts:
+def read(source: Source, codec: Codec, topics: Topics, progress: Progress) -> Facts:
     """Everything that there is now."""
     facts = Facts()
     take = _taking(facts, codec, topics)
-    reader.read(reader.starts, reader.ends(), take, progress, "reading the topics")
+    source.read(source.starts, source.ends(), take, progress, "reading the topics")
     for each in facts.of.values():
         each.sort(key=lambda fact: fact.at)
     return facts

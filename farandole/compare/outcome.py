@@ -10,6 +10,7 @@ from farandole.compare.asking import QUESTIONS
 from farandole.compare.flows import BASE, FLOWS, WORDS
 from farandole.compare.outages import NOBODY
 from farandole.compare.rollback import CAUSES
+from farandole.compare.subscribers import MORE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +34,7 @@ class Outcome:
     visibility: dict[str, Any]
     debugging: dict[str, Any]
     step: dict[str, Any]
+    subscribers: dict[str, Any]
     audit: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
 
@@ -71,6 +73,7 @@ def tables(outcome: Mapping[str, Any]) -> Iterator[Table]:
     yield _visibility(outcome["visibility"])
     if outcome["step"]:
         yield _step(outcome["step"])
+    yield _subscribers(outcome["subscribers"])
     if outcome["debugging"]:
         yield _debugging(outcome["debugging"])
 
@@ -205,6 +208,22 @@ def _step(found: Mapping[str, Any]) -> Table:
             row("of these in files that existed: lines", "changed_lines"),
             ("services whose decisions change", *(services(word) for word in WORDS)),
             ("the patched project runs", *(_trial(found.get(word)) for word in WORDS)),
+        ],
+    )
+
+
+def _subscribers(found: Mapping[str, Any]) -> Table:
+    def row(what: str, name: str) -> tuple[str, ...]:
+        return (what, *(number(found[word][name]) for word in WORDS))
+
+    return Table(
+        "Subscribers",
+        (f"{MORE} more services that want to know of completed orders", *WORDS),
+        [
+            row("messages written more for each order", "written"),
+            row("bytes written more for each order", "written_bytes"),
+            row("messages that the others must know more", "known_more"),
+            row("records read more for each order", "read"),
         ],
     )
 

@@ -46,6 +46,10 @@ ABOUT: Final = {
         From the patches in `farandole/compare/patches`, applied to a copy of the project in the run. What `farandole
         events generate` writes is not counted; tests are not part of the patches. The patched project was run with
         orders of which some are fraudulent, and audited.""",
+    "Subscribers": """
+        Derived from the bindings and from the sizes of this run's records; not run. Who hears an event costs another
+        reading of it. Who is commanded costs a command and an answer, which are written, and known to the orchestrator.
+        Counted for completed orders.""",
     "Debugging": """
         Shipping is killed, an order waits for it, and each command is asked about that order. An answer counts if a
         field of its JSON says it; what one could conclude does not.""",
@@ -64,7 +68,7 @@ LIMITS: Final = (
     A p99 of some hundred orders is the time of a handful.""",
     """Outages last {outage_seconds:g} s each, once per service; orders of their last {grace:g} s are not counted.""",
     """Debugging is asked about one order of each flow, in one kind of outage.""",
-    """Subscribers are not measured: what a hundred more of them cost, this page cannot say.""",
+    """Subscribers are derived, not run: what so many more readers cost the broker, this page cannot say.""",
     """The comparison is of these flows as they are written here. Another orchestrator may command in parallel.""",
 )
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from farandole import audit, config
 from farandole.audit.reading import Reader
 from farandole.cli.main import COMMANDS
-from farandole.compare import asking, costs, outages, rollback, step
+from farandole.compare import asking, costs, outages, rollback, step, subscribers
 from farandole.compare.coupling import coupling
 from farandole.compare.ends import WATCHED, Ends
 from farandole.compare.facts import Facts, read
@@ -169,8 +169,8 @@ class Comparison:
 
     def _ask(self) -> None:
         """Of orders that were completed, the last of the pace: a trail has not gone yet."""
-        for word, orders in self._paced.items():
-            plain = [each.saga for each in orders if each.kind is Kinds.PLAIN][-self.options.asked :]
+        for word in self._paced:
+            plain = self._plain(word)[-self.options.asked :]
             for command in asking.commands(COMMANDS):
                 for saga in plain:
                     if self._over(0.85):
@@ -186,7 +186,9 @@ class Comparison:
                 self.skipped.append(f"the fraud check, {word}: no patch")
                 continue
             self.progress(f"putting a fraud check in: {word}", 0, 0)
-            seconds = self._left() if not self._over(0.95) else 0.0
+            seconds = self._left() if not self._over(0.88) else 0.0
+            if not seconds:
+                self.skipped.append(f"running the patched project, {word}")
             self._step[word] = step.put_in(word, self.stage.system, self.options.patched_orders, seconds)
 
     # ---- the figures
@@ -219,6 +221,10 @@ class Comparison:
             visibility={word: self._visibility(facts, word) for word in WORDS},
             debugging=self._stuck,
             step=self._step,
+            subscribers={
+                word: subscribers.subscribers(flows[key], names, facts, self._plain(word))
+                for word, key in FLOWS.items()
+            },
             audit=report,
             skipped=self.skipped,
         )
@@ -230,6 +236,9 @@ class Comparison:
             if each.kind is Kinds.PLAIN
         ]
         return {**spread(took), "curve": curve(took)}
+
+    def _plain(self, word: str) -> list[str]:
+        return [each.saga for each in self._paced[word] if each.kind is Kinds.PLAIN]
 
     def _rollbacks(self, facts: Facts, cause: str) -> dict[str, Any]:
         return {

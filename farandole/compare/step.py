@@ -31,7 +31,7 @@ COPIED: Final = (
 THEN: Final = (("events", "generate"), ("topics", "validate"))
 """What is done with a copy that was patched. events.py and the schemas' ids are generated, so no patch has them."""
 
-TRIAL_WITHIN: Final = 120.0
+TRIAL_WITHIN: Final = 90.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def apply(patch: str, root: Path) -> None:
 
 
 def patched(old: list[str], hunks: list[str]) -> list[str]:
-    """The lines that hunks make of old ones, each where it fits nearest to where it says. ValueError: it fits nowhere."""
+    """The lines that hunks make of old ones, each where it fits nearest to where it says. ValueError: nowhere."""
     out: list[str] = []
     at = 0
     for first, hunk in _hunks(hunks):

@@ -43,7 +43,14 @@ def test_a_patch_changes_files_and_makes_new_ones(tmp_path: Path) -> None:
 
 def test_a_hunk_is_found_where_lines_have_moved() -> None:
     hunk = ["@@ -2,2 +2,3 @@", " two", "+half", " three"]
-    assert step.patched(["zero", "zero", "one", "two", "three"], hunk) == ["zero", "zero", "one", "two", "half", "three"]
+    assert step.patched(["zero", "zero", "one", "two", "three"], hunk) == [
+        "zero",
+        "zero",
+        "one",
+        "two",
+        "half",
+        "three",
+    ]
 
 
 def test_of_two_places_the_nearer_one_counts() -> None:
@@ -84,8 +91,7 @@ def test_a_fraudulent_order_is_refused_in_every_interleaving(word: str, tmp_path
 
 def _python(root: Path, module: str, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(root), "FARANDOLE_PROJECT": str(root)}
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
