@@ -130,7 +130,7 @@ def _story(found: Mapping[str, Any], service: str) -> dict[str, bool]:
     return {
         "where": bool(waiting),
         "why": any(service in each for each in waiting),
-        "since": any(each.get("state") == "waits" and "since" in each for each in steps),
+        "since": any(each.get("state") == "waits" and "at" in each for each in steps),
         "done": bool(steps),
         "can": bool(found.get("advice")),
     }

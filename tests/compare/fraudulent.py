@@ -27,7 +27,7 @@ def run(flow: str, seed: int) -> Counter[tuple[str, str]]:
     with recording() as world:
         world.send(StockReceived(sku="apple", quantity=100), "delivery-1", "restock/1")
         orders = {saga_of(order): order for order in (_order(number) for number in range(ORDERS))}
-        scenario = Scenario(world, random, again=0.05)
+        scenario = Scenario(world, random, again=0.25)
         for saga, order in orders.items():
             scenario.actions.append(functools.partial(world.send, order, saga, flow))
             if random.random() < 0.3:
