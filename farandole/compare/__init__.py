@@ -11,6 +11,7 @@
     step       a fraud check, from a patch for each flow
     subscribers  what a hundred more of them cost
     play       all of it, in one run on one system
+    scores     who is best at what
     outcome    the result: JSON, tables; page, drawing: for docs/
 
 Invariant: every figure is measured in the run or derived from the code. Nothing here judges.

@@ -14,13 +14,11 @@ from farandole.compare.figures import ratio
 from farandole.compare.flows import BASE, FLOWS, WORDS
 from farandole.compare.outages import GRACE, NOBODY
 from farandole.compare.outcome import Table, number, percent, tables
+from farandole.compare.scores import NOTABLE, winners
 from farandole.load.page import STYLE
 from farandole.load.plots import percentile_file
 
 COLOURS: Final = {"choreographed": "c1", "orchestrated": "c6", "hybrid": "c2"}
-
-NOTABLE: Final = 0.1
-"""Medians that differ by less than this part are called alike: rounds differ by about as much."""
 
 ABOUT: Final = {
     "Coupling": """
@@ -145,6 +143,11 @@ def markdown(table: Table) -> Iterator[str]:
 
 
 def conclusions(outcome: Mapping[str, Any]) -> Iterator[str]:
+    found = winners(outcome)
+    for word in WORDS:
+        yield f"**{word.capitalize()} is best**, alone or with another, at: {'; '.join(found[word]) or 'nothing'}."
+    if found["alike"]:
+        yield f"**Alike** (within {percent(NOTABLE)}): {'; '.join(found['alike'])}."
     yield _on_coupling(outcome["coupling"])
     yield from _on_costs(outcome)
     yield from _on_rollback(outcome["rollback"])

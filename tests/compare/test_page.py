@@ -12,6 +12,7 @@ from rich.console import Console
 from farandole.compare.flows import WORDS
 from farandole.compare.outcome import print_outcome, tables
 from farandole.compare.page import ABOUT, COUPLING, INTRODUCTION, LIMITS, ROLLBACK, plot_of, text, write
+from farandole.compare.scores import Measure, best, winners
 from tests.compare.outcomes import an_outcome
 
 
@@ -88,3 +89,22 @@ def test_tables_are_printed_for_people() -> None:
     said = out.getvalue()
     assert "Coupling" in said
     assert "1,234 orders in 120 s; the audit is clean" in said
+
+
+def test_the_best_are_named_by_the_figures() -> None:
+    assert best(Measure("x", dict(zip(WORDS, (100, 200, 105), strict=True)))) == ("choreographed", "hybrid")
+    assert best(Measure("x", dict(zip(WORDS, (100, 200, 105), strict=True)), more=True)) == ("orchestrated",)
+    assert best(Measure("x", dict(zip(WORDS, (100, 109, 105), strict=True)))) == ()
+    assert best(Measure("x", dict(zip(WORDS, (100, None, 105), strict=True)))) == ()
+    assert best(Measure("x", dict(zip(WORDS, (0, 200, 0), strict=True)))) == ("choreographed", "hybrid")
+
+
+def test_each_measure_is_somebodys_or_nobodys() -> None:
+    found = winners(an_outcome().to_dict())
+    assert "throughput" in found["orchestrated"]
+    assert "messages" in found["choreographed"]
+    assert "work done while a part is down" in found["choreographed"]
+    assert "pairs of services that know each other" in found["alike"]
+    assert winners(an_outcome(step={}).to_dict())["unknown"] == [
+        "lines that a new step changes", "services whose decisions a new step changes",
+    ]  # fmt: skip
