@@ -1,6 +1,6 @@
 """What still moves while one service is down: a steady pace of new orders of all flows, the service killed meanwhile.
 
-Only orders are counted that had time enough: those of the last GRACE seconds of an outage are not. A step counts if its
+Only orders are counted that had time enough: those of the last seconds of an outage are not. A step counts if its
 record lies in a topic before the service is started again, by the broker's time.
 """
 
@@ -14,6 +14,7 @@ from farandole.compare.facts import Facts
 from farandole.compare.figures import share
 
 GRACE: Final = 1.5
+"""Seconds at the end of an outage whose orders are not counted; more where orders take longer."""
 
 NOBODY: Final = "nobody"
 """The outage of nobody: the same pace with all services there, to compare with."""
@@ -37,6 +38,11 @@ class Outage:
     service: str
     orders: dict[str, list[str]]
     until: int
+
+
+def grace_of(p99_ms: float | None, outage_seconds: float) -> float:
+    """Longer than nearly every order takes when all is well; half of the outage at the most."""
+    return round(min(outage_seconds / 2, max(GRACE, 1.2 * (p99_ms or 0.0) / 1000)), 1)
 
 
 def reached(facts: Facts, sagas: Iterable[str], until: int) -> dict[str, int]:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from farandole.compare.asking import QUESTIONS
 from farandole.compare.figures import ratio
 from farandole.compare.flows import BASE, FLOWS, WORDS
-from farandole.compare.outages import GRACE, NOBODY
+from farandole.compare.outages import NOBODY
 from farandole.compare.outcome import Table, number, percent, tables
-from farandole.compare.scores import NOTABLE, winners
+from farandole.compare.scores import NOTABLE, Measure, alike, measures, winners
 from farandole.load.page import STYLE
 from farandole.load.plots import percentile_file
 
@@ -62,7 +63,7 @@ LIMITS: Final = (
     broker and the outside world share its cores, so what is spent in one place is missing in another.""",
     """One broker, one worker of each service, no network: replication and distance would add to every hop, and flows
     with more hops would pay it more often.""",
-    """{rounds} rounds of {orders} orders; latency over {paced_seconds:g} s at {rate:g} orders/s of all flows together.
+    """Rounds: {rounds}, of {orders} orders each; latency: {paced_seconds:g} s at {rate:g} orders/s of all flows.
     A p99 of some hundred orders is the time of a handful.""",
     """Outages last {outage_seconds:g} s each, once per service; orders of their last {grace:g} s are not counted.""",
     """Debugging is asked about one order of each flow, in one kind of outage.""",
@@ -154,6 +155,7 @@ def conclusions(outcome: Mapping[str, Any]) -> Iterator[str]:
     yield from _on_outages(outcome["outages"])
     yield from _on_visibility(outcome["visibility"])
     yield from _on_step(outcome["step"])
+    yield from _on_debugging(outcome["debugging"])
 
 
 def _on_coupling(found: Mapping[str, Any]) -> str:
@@ -162,31 +164,31 @@ def _on_coupling(found: Mapping[str, Any]) -> str:
     return COUPLING.format(**base, others=other["messages"], gathered=gathered, gatherer=other["most_by"])
 
 
-def _compared(what: str, value: float | None, base: float | None, more: str, less: str) -> str:
-    """`messages: 1.6 times as many`, or that they are alike."""
-    found = ratio(value, base)
-    if found is None:
-        return f"{what}: not measured"
-    if abs(found - 1) < NOTABLE:
-        return f"{what}: alike"
-    return f"{what}: {number(found, 2)} times as {more if found > 1 else less}"
+COMPARED: Final = {
+    "throughput": "orders per second {} times as many",
+    "messages": "messages {} times as many",
+    "CPU of the services": "CPU of the services {} times as much",
+    "latency p50": "latency p50 {} times as long",
+    "latency p99": "latency p99 {} times as long",
+}
 
 
 def _on_costs(outcome: Mapping[str, Any]) -> Iterator[str]:
-    costs, latency = outcome["costs"], outcome["latency"]
+    found = [measure for measure in measures(outcome) if measure.what in COMPARED]
     for word in WORDS:
-        if word == BASE:
-            continue
-        said = [
-            _compared(what, costs[word][name]["median"], costs[BASE][name]["median"], more, less)
-            for what, name, more, less in (
-                ("messages", "messages", "many", "many"),
-                ("orders per second", "orders_per_second", "many", "many"),
-                ("CPU of the services", "cpu_ms", "much", "much"),
-            )
-        ]
-        said += [_compared(f"latency {p}", latency[word][p], latency[BASE][p], "long", "long") for p in ("p50", "p99")]
-        yield f"**What it costs, {word}.** Compared with {BASE}: {'; '.join(said)}."
+        if word != BASE:
+            said = "; ".join(_compared(measure, word) for measure in found)
+            yield f"**What it costs, {word}.** Compared with {BASE}: {said}."
+
+
+def _compared(measure: Measure, word: str) -> str:
+    """`messages 1.60 times as many`, or that they are alike."""
+    value, base = measure.values[word], measure.values[BASE]
+    if value is None or base is None:
+        return f"{measure.what} not measured"
+    if alike(measure, word, BASE):
+        return f"{measure.what} alike"
+    return COMPARED[measure.what].format(number(ratio(value, base), 2))
 
 
 def _on_rollback(found: Mapping[str, Any]) -> Iterator[str]:
@@ -230,11 +232,18 @@ def _on_step(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"**Adding a step.** A fraud check changes, of what existed: {said}."
 
 
+def _on_debugging(found: Mapping[str, Any]) -> Iterator[str]:
+    for command in dict.fromkeys(command for of in found.values() for command in of):
+        of = {word: sum(found[word][command].values()) for word in WORDS if command in found.get(word, {})}
+        said = ", ".join(f"{word} {count}" for word, count in of.items())
+        yield f"**Debugging, `farandole {command}`.** Of {len(QUESTIONS)} questions about a stuck order: {said}."
+
+
 def _limits(outcome: Mapping[str, Any]) -> Iterator[str]:
     settings, machine = outcome["settings"], outcome["machine"]
     yield "## What this does not say"
     yield ""
-    yield from (wrapped(words.format(**settings, grace=GRACE), "- ") for words in LIMITS)
+    yield from (wrapped(words.format(**settings), "- ") for words in LIMITS)
     for skipped in outcome["skipped"]:
         yield f"- Left out in this run, for want of time: {skipped}."
     yield ""

@@ -63,6 +63,7 @@ class Comparison:
         self.ends = Ends()
         self.endings = Endings(self.ends, stage.client_config, stage.namespace, stage.topics, stage.codec, WATCHED)
         self.skipped: list[str] = []
+        self.grace = outages.GRACE
         self._began = time.monotonic()
         self._rounds: list[costs.Round] = []
         self._paced: dict[str, list[Placed]] = {}
@@ -86,6 +87,8 @@ class Comparison:
         self._warm_up()
         self._run_rounds()
         self._run_paced()
+        slowest = max((self._latency(word)["p99"] or 0.0) for word in WORDS)
+        self.grace = outages.grace_of(slowest, self.options.outage_seconds)
         self._run_outages()
         self._ask()
         self._patch()
@@ -148,7 +151,7 @@ class Comparison:
         if service != outages.NOBODY:
             system.kill(service)
         meant = self.placing.pace(placed, options.outage_rate, self._looking(f"{service} is down", len(placed)))
-        enough = max(meant.values()) + 1 / options.outage_rate - outages.GRACE
+        enough = max(meant.values()) + 1 / options.outage_rate - self.grace
         until = time.time_ns() // 1_000_000
         counted = {word: [each.saga for each in of if meant[each.saga] <= enough] for word, of in orders.items()}
         self._outages.append(outages.Outage(service, counted, until))
@@ -211,7 +214,7 @@ class Comparison:
                 "seconds": round(time.monotonic() - self._began, 1),
                 "records": facts.records,
             },
-            settings=self.options.to_dict(),
+            settings={**self.options.to_dict(), "grace": self.grace},
             machine={**machine(), **versions()},
             coupling={word: coupling(flows[key], names, self.stage.topics).to_dict() for word, key in FLOWS.items()},
             costs={word: costs.summary([each for each in self._rounds if each.flow == word], facts) for word in WORDS},

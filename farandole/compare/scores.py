@@ -14,11 +14,15 @@ NOTABLE: Final = 0.1
 
 
 class Measure(NamedTuple):
-    """values: word for the flow → figure; None: it was not measured. more: whether more is better"""
+    """values: word for the flow → figure; None: it was not measured. more: whether more is better
+
+    ranges: word → least and most of its rounds, where there were rounds
+    """
 
     what: str
     values: Mapping[str, float | None]
     more: bool = False
+    ranges: Mapping[str, tuple[float, float]] | None = None
 
 
 def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
@@ -31,7 +35,9 @@ def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
         ("bytes of rows", "row_bytes", False),
         ("CPU of the services", "cpu_ms", False),
     ):
-        yield Measure(what, {word: costs[word][name]["median"] for word in WORDS}, more)
+        of = {word: costs[word][name] for word in WORDS}
+        ranges = {word: (each["least"], each["most"]) for word, each in of.items()}
+        yield Measure(what, {word: each["median"] for word, each in of.items()}, more, ranges)
     for name in ("p50", "p99"):
         yield Measure(f"latency {name}", {word: latency[word][name] for word in WORDS})
     for cause, what in (("payment.declined", "a declined card"), ("shipping.failed", "a refused shipment")):
@@ -54,13 +60,26 @@ def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
     )
 
 
+def alike(measure: Measure, one: str, other: str) -> bool:
+    """Whether two flows differ by no more than rounds do. Both were measured."""
+    a, b = measure.values[one], measure.values[other]
+    assert a is not None
+    assert b is not None
+    if abs(a - b) <= NOTABLE * min(abs(a), abs(b)):
+        return True
+    if measure.ranges is None:
+        return False
+    (least, most), (low, high) = measure.ranges[one], measure.ranges[other]
+    return least <= high and low <= most
+
+
 def best(measure: Measure) -> tuple[str, ...]:
     """The flows that are notably better than another one, and not notably worse than any; nobody if all are alike."""
     known = {word: value for word, value in measure.values.items() if value is not None}
     if len(known) < len(WORDS):
         return ()
-    top = max(known.values()) if measure.more else min(known.values())
-    near = tuple(word for word, value in known.items() if abs(value - top) <= NOTABLE * abs(top))
+    top = (max if measure.more else min)(known, key=lambda word: known[word])
+    near = tuple(word for word in known if alike(measure, top, word))
     return near if len(near) < len(known) else ()
 
 

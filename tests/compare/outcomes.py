@@ -21,7 +21,7 @@ def an_outcome(**changes: Any) -> Outcome:
     factor = dict(zip(WORDS, (1.0, 2.0, 1.5), strict=True))
     said: dict[str, Any] = {
         "run": {"name": "compare-1", "commit": "abc", "seconds": 120.0, "records": 5_000},
-        "settings": Options().to_dict(),
+        "settings": {**Options().to_dict(), "grace": 1.5},
         "machine": {"cores": 2},
         "coupling": {
             word: {

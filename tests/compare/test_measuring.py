@@ -63,6 +63,12 @@ def test_steps_count_if_they_came_before_the_outage_was_over() -> None:
     assert row == {"orders": 2, "steps": round(4 / 14, 3), "dispatched": 0.0, "completed": 0.0, "farthest": "placed"}
 
 
+def test_orders_that_had_no_time_are_not_counted() -> None:
+    assert outages.grace_of(300.0, 8.0) == outages.GRACE
+    assert outages.grace_of(2_000.0, 8.0) == 2.4
+    assert outages.grace_of(9_000.0, 8.0) == 4.0
+
+
 def test_rounds_are_told_apart_by_the_brokers_time() -> None:
     facts = Facts(
         traffic=[Traffic(9, MESSAGE, 7), Traffic(10, MESSAGE, 100), Traffic(19, MESSAGE, 50), Traffic(20, ROW, 1)]

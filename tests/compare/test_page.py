@@ -12,7 +12,7 @@ from rich.console import Console
 from farandole.compare.flows import WORDS
 from farandole.compare.outcome import print_outcome, tables
 from farandole.compare.page import ABOUT, COUPLING, INTRODUCTION, LIMITS, ROLLBACK, plot_of, text, write
-from farandole.compare.scores import Measure, best, winners
+from farandole.compare.scores import Measure, alike, best, winners
 from tests.compare.outcomes import an_outcome
 
 
@@ -39,7 +39,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
 
 def test_conclusions_follow_the_figures() -> None:
     page = text(an_outcome().to_dict())
-    assert "messages: 2.00 times as many" in page
+    assert "messages 2.00 times as many" in page
     assert "choreographed 30 ms, orchestrated 60 ms, hybrid 45 ms; choreographed is the quickest" in " ".join(
         page.split()
     )
@@ -47,7 +47,7 @@ def test_conclusions_follow_the_figures() -> None:
     other.costs["orchestrated"] = other.costs["choreographed"]
     other.rollback["shipping.failed"]["orchestrated"]["compensated_ms"]["p50"] = 3
     page = " ".join(text(other.to_dict()).split())
-    assert "messages: alike" in page
+    assert "messages alike" in page
     assert "orchestrated is the quickest" in page
 
 
@@ -108,3 +108,11 @@ def test_each_measure_is_somebodys_or_nobodys() -> None:
     assert winners(an_outcome(step={}).to_dict())["unknown"] == [
         "lines that a new step changes", "services whose decisions a new step changes",
     ]  # fmt: skip
+
+
+def test_rounds_that_overlap_are_alike() -> None:
+    ranges = dict(zip(WORDS, ((80, 130), (120, 220), (300, 310)), strict=True))
+    measure = Measure("x", dict(zip(WORDS, (100, 200, 305), strict=True)), ranges=ranges)
+    assert alike(measure, "choreographed", "orchestrated")
+    assert not alike(measure._replace(ranges=None), "choreographed", "orchestrated")
+    assert best(measure) == ("choreographed", "orchestrated")
