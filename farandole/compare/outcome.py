@@ -126,8 +126,8 @@ def _costs(found: Mapping[str, Any], latency: Mapping[str, Any]) -> Table:
             row("bytes of messages", "message_bytes"),
             row("rows of tables written", "rows", 1),
             row("bytes of rows", "row_bytes"),
-            row("CPU of all services, ms", "cpu_ms", 1),
-            row("CPU of the broker, ms", "broker_cpu_ms", 1),
+            row("CPU of all services, ms", "cpu_ms", 2),
+            row("CPU of the broker, ms", "broker_cpu_ms", 2),
         ],
     )
 

@@ -34,9 +34,6 @@ from farandole.load.run import JVM, broker_pids
 from farandole.machine import commit, machine, versions
 from farandole.system import Progress
 
-WARM_UP: Final = 100
-"""Orders of each flow before anything is measured."""
-
 STUCK_AT: Final = "shipping"
 """The service whose outage makes an order stuck, of which commands are asked."""
 
@@ -106,7 +103,7 @@ class Comparison:
     # ---- the acts
 
     def _warm_up(self) -> None:
-        orders = [each for of in self.placing.orders("warm", WARM_UP).values() for each in of]
+        orders = [each for of in self.placing.orders("warm", self.options.warm_up).values() for each in of]
         self.placing.backlog(orders)()
         self._wait(orders, "warming up")
 

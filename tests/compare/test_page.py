@@ -11,8 +11,9 @@ from rich.console import Console
 
 from farandole.compare.flows import WORDS
 from farandole.compare.outcome import print_outcome, tables
-from farandole.compare.page import ABOUT, COUPLING, INTRODUCTION, LIMITS, ROLLBACK, plot_of, text, write
+from farandole.compare.page import ABOUT, COUPLING, INTRODUCTION, LIMITS, ROLLBACK, plot_of, text, wrapped, write
 from farandole.compare.scores import Measure, alike, best, winners
+from farandole.config import project_root
 from tests.compare.outcomes import an_outcome
 
 
@@ -116,3 +117,12 @@ def test_rounds_that_overlap_are_alike() -> None:
     assert alike(measure, "choreographed", "orchestrated")
     assert not alike(measure._replace(ranges=None), "choreographed", "orchestrated")
     assert best(measure) == ("choreographed", "orchestrated")
+
+
+def test_the_page_in_docs_was_written_by_the_words_of_today() -> None:
+    page = (project_root() / "docs" / "choreography-or-orchestration.md").read_text()
+    for title, words in ABOUT.items():
+        assert f"## {title}\n\n{wrapped(words)}\n" in page, "farandole compare writes it anew"
+    for sentence in ("is best**", "**Who knows whom.**", "**When something fails.**"):
+        assert sentence in page
+    assert (project_root() / "docs" / "choreography-or-orchestration.svg").exists()
