@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "Place orders against a whole system on this machine, break some, audit the end.",
     "chaos": "Break a whole system under load, on purpose, and audit what is left.",
     "load": "Place orders in an open loop, measure, report, find the limit.",
+    "compare": "Run the same orders choreographed, orchestrated and hybrid, and compare them in figures.",
     "kafka": "Start, stop and look at a real Apache Kafka that needs neither Java nor Docker.",
     "worker": "Run the agents of one or more services.",
     "audit": "Read the topics as an outsider would and say whether every promise held.",

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from farandole.codec import Codec
 from farandole.config import ClientConfig
 from farandole.errors import BrokerError
-from farandole.load.recorder import Recorder
 from farandole.topics import Topics
 
 ANSWER_WITHIN: Final = 30.0
@@ -26,21 +26,40 @@ ANSWER_WITHIN: Final = 30.0
 ENDINGS: Final = {"order.completed": "completed", "order.cancelled": "cancelled", "order.refused": "refused"}
 
 
+class Listener(Protocol):
+    """Who is told: farandole.load.recorder.Recorder, for one."""
+
+    def ended(self, saga: bytes, how: str, at: float) -> None: ...
+    def park(self, saga: bytes, parked: bool) -> None: ...
+
+
 class Endings:
-    """Reads from where the topics end when it is started, in a thread of its own."""
+    """Reads from where the topics end when it is started, in a thread of its own.
+
+    endings: full name of an event that is an end → the word for it
+    """
 
     def __init__(
-        self, recorder: Recorder, client_config: ClientConfig, namespace: str, topics: Topics, codec: Codec
+        self,
+        recorder: Listener,
+        client_config: ClientConfig,
+        namespace: str,
+        topics: Topics,
+        codec: Codec,
+        endings: Mapping[str, str] = ENDINGS,
     ) -> None:
-        self._recorder, self._orders = recorder, namespace + "order"
+        self._recorder = recorder
         self._how = {
-            prefix: ENDINGS[decoder.type.name]
+            prefix: endings[decoder.type.name]
             for prefix, decoder in codec.decoders.items()
-            if decoder.type.name in ENDINGS
+            if decoder.type.name in endings
         }
-        parked = [f"{service}-parked-changelog" for service in topics.services]
+        told = sorted({codec.type_named(name).topic for name in endings})
+        self._parked = {f"{namespace}{service}-parked-changelog" for service in topics.services}
         self._places = [
-            (namespace + name, p) for name in ("order", *parked) for p in range(topics.topics[name].partitions)
+            (name, p)
+            for name in (*(namespace + topic for topic in told), *sorted(self._parked))
+            for p in range(topics.topics[name.removeprefix(namespace)].partitions)
         ]
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name="endings", daemon=True)
@@ -109,7 +128,7 @@ class Endings:
         value, key = message.value(), message.key()
         if not isinstance(key, bytes):
             return
-        if message.topic() != self._orders:
+        if message.topic() in self._parked:
             self._recorder.park(key, value is not None)
         elif value is not None and (how := self._how.get(value[:5])):
             self._recorder.ended(key, how, now)

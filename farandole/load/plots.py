@@ -76,23 +76,48 @@ class Plot:
         return [*found, self.level[0]] if self.level is not None else found
 
 
-def percentile_plot(curves: Sequence[tuple[str, str, Sequence[Sequence[float]]]]) -> str:
-    """Latency by percentile, the horizontal axis in nines.
+Curves = Sequence[tuple[str, str, Sequence[Sequence[float]]]]
+"""(name, colour, [percent, milliseconds] …)"""
 
-    curves: (name, colour, [percent, milliseconds] …)
-    """
+
+def percentile_plot(curves: Curves) -> str:
+    """Latency by percentile, the horizontal axis in nines."""
+    lines, parts = _percentiles(curves)
+    if not lines:
+        return ""
+    about = "so many percent of the orders ended within so many milliseconds of when they were meant to be placed"
+    return _figure("Latency by percentile", "ms", about, _legend(lines) if len(lines) > 1 else "", parts)
+
+
+def percentile_file(title: str, curves: Curves, style: str) -> str:
+    """The same as an SVG file of its own, with names beside the lines' colours. Empty if there is nothing to show."""
+    lines, parts = _percentiles(curves)
+    if not lines:
+        return ""
+    names = [
+        f'<path class="{_classes(line)}" d="M{LEFT + 12} {TOP + 16 * at + 8}h22"/>'
+        f'<text class="tick" x="{LEFT + 40}" y="{TOP + 16 * at + 12}">{escape(line.name)}</text>'
+        for at, line in enumerate(lines)
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}" font-family="sans-serif"><style>{style}</style>'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" style="fill: var(--paper)"/>'
+        f'<text class="tick" x="{LEFT}" y="16">{escape(title)}</text>{"".join([*parts, *names])}</svg>\n'
+    )
+
+
+def _percentiles(curves: Curves) -> tuple[list[Line], list[str]]:
     curves = [curve for curve in curves if len(curve[2]) > 1]
     if not curves:
-        return ""
+        return [], []
     highest = max(percent for _, _, points in curves for percent, _ in points)
     nines = [_nines(percent) for percent in (0.0, 50.0, 90.0, 99.0, 99.9, 99.99) if percent <= highest]
     x = _scale(0.0, _nines(highest), LEFT, WIDTH - RIGHT)
     xs = [(x(at), f"{100 - 100 * 10**-at:g} %") for at in nines]
     lines = [Line(name, colour, [(_nines(p), value) for p, value in points]) for name, colour, points in curves]
     y, ys = _log_axis([value for line in lines for _, value in line.points if value is not None])
-    parts = [*_frame(xs, ys, "percentile of orders"), *(_path(line, x, y) for line in lines)]
-    about = "so many percent of the orders ended within so many milliseconds of when they were meant to be placed"
-    return _figure("Latency by percentile", "ms", about, _legend(lines) if len(lines) > 1 else "", parts)
+    return lines, [*_frame(xs, ys, "percentile of orders"), *(_path(line, x, y) for line in lines)]
 
 
 def _nines(percent: float) -> float:

@@ -102,7 +102,7 @@ class Load:
         self.orders = Orders(options.mix, on.run, options.seed, prefix)
         self.endings = Endings(self.recorder, on.client_config, on.namespace, on.topics, on.codec)
         groups = {name: on.namespace + service.group for name, service in on.topics.services.items()}
-        self._broker_pids = _broker_pids() if isinstance(on, OwnStage) else {}
+        self._broker_pids = broker_pids() if isinstance(on, OwnStage) else {}
         self.sampler = Sampler(self.recorder, on.client_config, on.namespace, groups, self._pids)
         self.sender = self._sender()
         self.problems: list[str] = []
@@ -310,7 +310,7 @@ class Load:
         return self.recorder.open > played.stage.rate * max(LOST_SECONDS, 4 * objective.seconds)
 
 
-def _broker_pids() -> dict[str, int]:
+def broker_pids() -> dict[str, int]:
     """Of the embedded Kafka, if that is the one that is used."""
     if config.setting("KAFKA_BOOTSTRAP_SERVERS"):
         return {}

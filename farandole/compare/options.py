@@ -1,0 +1,79 @@
+"""How much is done in a comparison, and the plan that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from farandole.compare.flows import FLOWS
+from farandole.demo.plan import Kinds
+
+PATCHED_SECONDS: Final = 25
+START_SECONDS: Final = 30
+END_SECONDS: Final = 30
+RESTART_SECONDS: Final = 12
+ASKED_SECONDS: Final = 2.5
+BACKLOG_RATE: Final = 200
+"""For the plan alone: about what they take."""
+
+FAILING: Final = {Kinds.DECLINED: 0.1, Kinds.NOWHERE: 0.1}
+"""Shares of the paced orders that fail, so that there are rollbacks to be measured."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """warm_up: orders of each flow before anything is measured, so that the broker's code is compiled
+
+    orders: of each flow in a round; rate: of all flows together; asked: orders of each flow that commands tell of
+
+    minutes: when they are over, what is left is left out, and said to be
+    """
+
+    warm_up: int = 400
+    orders: int = 800
+    rounds: int = 3
+    paced_seconds: float = 60.0
+    rate: float = 30.0
+    outage_seconds: float = 8.0
+    outage_rate: float = 15.0
+    asked: int = 3
+    patched_orders: int = 20
+    seed: int = 0
+    minutes: float = 8.5
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+QUICK: Final = {
+    "warm_up": 30, "orders": 60, "rounds": 1, "paced_seconds": 6.0, "outage_seconds": 4.0, "asked": 1,
+    "patched_orders": 6,
+}  # fmt: skip
+
+
+def plan(options: Options, services: int) -> list[tuple[str, float]]:
+    """(what is done, about how many seconds it takes)"""
+    flows = len(FLOWS)
+    rounds = options.rounds * flows
+    return [
+        ("start Kafka, the services and the outside world", START_SECONDS),
+        (f"{options.warm_up} orders of each flow that are not measured", options.warm_up * flows / BACKLOG_RATE),
+        (
+            f"{options.rounds} rounds of {options.orders} orders at once of each flow, in turns",
+            rounds * (options.orders / BACKLOG_RATE + 2),
+        ),
+        (
+            f"{options.paced_seconds:g} s at {options.rate:g} orders/s, all flows mixed, a fifth of them failing",
+            options.paced_seconds + 5,
+        ),
+        (
+            f"each of {services} services down for {options.outage_seconds:g} s at {options.outage_rate:g} orders/s",
+            (services + 1) * (options.outage_seconds + RESTART_SECONDS),
+        ),
+        (
+            f"the project's commands asked about {options.asked} orders of each flow",
+            (options.asked + 1) * flows * 3 * ASKED_SECONDS,
+        ),
+        ("a fraud check put into each flow from a patch, and run", PATCHED_SECONDS * flows),
+        ("read the topics, audit them", END_SECONDS),
+    ]

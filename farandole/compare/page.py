@@ -1,0 +1,253 @@
+"""docs/choreography-or-orchestration.md, made whole from a comparison's outcome: no figure in it is typed by hand.
+
+Invariant: a sentence that draws a conclusion is chosen by the figures. Where they do not say it, it says so.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from farandole.compare.asking import QUESTIONS
+from farandole.compare.figures import ratio
+from farandole.compare.flows import BASE, FLOWS, WORDS
+from farandole.compare.outages import NOBODY
+from farandole.compare.outcome import Table, number, percent, tables
+from farandole.compare.scores import NOTABLE, Measure, alike, measures, winners
+from farandole.load.page import STYLE
+from farandole.load.plots import percentile_file
+
+COLOURS: Final = {"choreographed": "c1", "orchestrated": "c6", "hybrid": "c2"}
+
+ABOUT: Final = {
+    "Coupling": """
+        Counted from the flows' bindings (`flows/*.py`) and from what decisions may publish. A service knows a message
+        of another one if it hears its event or sends it a command.""",
+    "Costs": """
+        Throughput, messages, rows and CPU: rounds of one flow each, a backlog released at once, the flows in turns;
+        medians over the rounds, with the least and the most. Latency: the flows mixed at a steady pace, from the moment
+        in which an order was meant to be placed to the moment in which a reader of committed records saw its end; plain
+        orders only.""",
+    "Failure handling": """
+        By the broker's time, from the record that says what failed. Telling the customer is left out: it is the same
+        everywhere.""",
+    "While a part is down": """
+        One service at a time is killed (kill -9) while new orders of all flows come at a steady pace. An order has
+        seven steps: placed, reserved, authorised, dispatched, captured, committed, completed. Shown is the share of
+        them that was done before the service was started again, and the last one that more than half of the orders had.
+        Nothing is lost in any flow: all orders ended when the service was back.""",
+    "Visibility": """
+        Each command is a process of its own, asked about orders that were completed; its answer is compared with all
+        messages of the order in the topics. The seconds are from the start of the process to its end.""",
+    "Adding a step": """
+        From the patches in `farandole/compare/patches`, applied to a copy of the project in the run. What `farandole
+        events generate` writes is not counted; tests are not part of the patches. The patched project was run with
+        orders of which some are fraudulent, and audited.""",
+    "Subscribers": """
+        Derived from the bindings and from the sizes of this run's records; not run. Who hears an event costs another
+        reading of it. Who is commanded costs a command and an answer, which are written, and known to the orchestrator.
+        Counted for completed orders.""",
+    "Debugging": """
+        Shipping is killed, an order waits for it, and each command is asked about that order. An answer counts if a
+        field of its JSON says it; what one could conclude does not.""",
+}
+
+INTRODUCTION: Final = """
+    The same orders in {flows}: the same services, the same decisions, one broker, one run. This page was written by
+    `farandole compare`, which measures all of it anew; no figure in it is typed by hand."""
+
+LIMITS: Final = (
+    """Absolute figures belong to this machine and its hour; ratios within one run are the result. All services, the
+    broker and the outside world share its cores, so what is spent in one place is missing in another.""",
+    """One broker, one worker of each service, no network: replication and distance would add to every hop, and flows
+    with more hops would pay it more often.""",
+    """Rounds: {rounds}, of {orders} orders each; latency: {paced_seconds:g} s at {rate:g} orders/s of all flows.
+    A p99 of some hundred orders is the time of a handful.""",
+    """Outages last {outage_seconds:g} s each, once per service; orders of their last {grace:g} s are not counted.""",
+    """Debugging is asked about one order of each flow, in one kind of outage.""",
+    """Subscribers are derived, not run: what so many more readers cost the broker, this page cannot say.""",
+    """The comparison is of these flows as they are written here. Another orchestrator may command in parallel.""",
+)
+
+COUPLING: Final = """**Who knows whom.** Choreographed, {services} services know {messages} messages of each other, the
+    busiest ({most_by}) {most} of them. Orchestrated it is {others}, and {gathered} of that knowledge is in one place
+    ({gatherer}). Coupling is spread, or gathered."""
+
+ROLLBACK: Final = """**When something fails.** From a refused shipment to the last compensation, at the median: {times};
+    {quickest} is the quickest. Compensations run one after the other, the last step first, where an orchestrator
+    commands them, and at the same time where services hear of the failure themselves."""
+
+WIDTH: Final = 140
+
+
+def wrapped(words: str, lead: str = "") -> str:
+    return textwrap.fill(" ".join(words.split()), WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
+
+
+def write(outcome: Mapping[str, Any], page: Path) -> None:
+    """The page, and the plot beside it under the same name."""
+    plot = page.with_suffix(".svg")
+    drawing = plot_of(outcome)
+    if drawing:
+        plot.write_text(drawing)
+    page.write_text(text(outcome, plot.name if drawing else ""))
+
+
+def plot_of(outcome: Mapping[str, Any]) -> str:
+    curves = [(word, COLOURS[word], outcome["latency"][word]["curve"]) for word in WORDS]
+    return percentile_file("Latency by percentile, ms", curves, STYLE)
+
+
+def text(outcome: Mapping[str, Any], plot: str = "") -> str:
+    return "\n".join([*_top(outcome), *_sections(outcome, plot), *_limits(outcome)]) + "\n"
+
+
+def _top(outcome: Mapping[str, Any]) -> Iterator[str]:
+    run, audit = outcome["run"], outcome["audit"]
+    flows = ", ".join(f"`{key}` ({word})" for word, key in FLOWS.items())
+    yield "# Choreography or orchestration?"
+    yield ""
+    yield wrapped(INTRODUCTION.format(flows=flows))
+    yield ""
+    clean = "the audit afterwards is clean" if audit["ok"] else "the audit afterwards found something"
+    yield f"{audit['accepted']:,} orders in {run['seconds'] / 60:.1f} minutes, {run['records']:,} records; {clean}."
+    yield ""
+    yield "## When which"
+    yield ""
+    yield from (wrapped(sentence, "- ") for sentence in conclusions(outcome))
+    yield ""
+
+
+def _sections(outcome: Mapping[str, Any], plot: str) -> Iterator[str]:
+    for table in tables(outcome):
+        yield f"## {table.title}"
+        yield ""
+        yield wrapped(ABOUT[table.title])
+        yield ""
+        yield from markdown(table)
+        yield ""
+        if table.title == "Costs" and plot:
+            yield f"![Latency by percentile]({plot})"
+            yield ""
+
+
+def markdown(table: Table) -> Iterator[str]:
+    yield f"| {' | '.join(table.head)} |"
+    yield f"|---|{'---:|' * (len(table.head) - 1)}"
+    for row in table.rows:
+        yield f"| {' | '.join(row)} |"
+
+
+# ---- what the figures say
+
+
+def conclusions(outcome: Mapping[str, Any]) -> Iterator[str]:
+    found = winners(outcome)
+    for word in WORDS:
+        yield f"**{word.capitalize()} is best**, alone or with another, at: {'; '.join(found[word]) or 'nothing'}."
+    if found["alike"]:
+        yield f"**Alike** (within {percent(NOTABLE)}): {'; '.join(found['alike'])}."
+    yield _on_coupling(outcome["coupling"])
+    yield from _on_costs(outcome)
+    yield from _on_rollback(outcome["rollback"])
+    yield from _on_outages(outcome["outages"])
+    yield from _on_visibility(outcome["visibility"])
+    yield from _on_step(outcome["step"])
+    yield from _on_debugging(outcome["debugging"])
+
+
+def _on_coupling(found: Mapping[str, Any]) -> str:
+    base, other = found[BASE], found["orchestrated"]
+    gathered = percent(other["most_share"])
+    return COUPLING.format(**base, others=other["messages"], gathered=gathered, gatherer=other["most_by"])
+
+
+COMPARED: Final = {
+    "throughput": "orders per second {} times as many",
+    "messages": "messages {} times as many",
+    "CPU of the services": "CPU of the services {} times as much",
+    "latency p50": "latency p50 {} times as long",
+    "latency p99": "latency p99 {} times as long",
+}
+
+
+def _on_costs(outcome: Mapping[str, Any]) -> Iterator[str]:
+    found = [measure for measure in measures(outcome) if measure.what in COMPARED]
+    for word in WORDS:
+        if word != BASE:
+            said = "; ".join(_compared(measure, word) for measure in found)
+            yield f"**What it costs, {word}.** Compared with {BASE}: {said}."
+
+
+def _compared(measure: Measure, word: str) -> str:
+    """`messages 1.60 times as many`, or that they are alike."""
+    value, base = measure.values[word], measure.values[BASE]
+    if value is None or base is None:
+        return f"{measure.what} not measured"
+    if alike(measure, word, BASE):
+        return f"{measure.what} alike"
+    return COMPARED[measure.what].format(number(ratio(value, base), 2))
+
+
+def _on_rollback(found: Mapping[str, Any]) -> Iterator[str]:
+    of = found["shipping.failed"]
+    times = {word: of[word]["compensated_ms"]["p50"] for word in WORDS if of[word]["compensated_ms"]["p50"] is not None}
+    if len(times) < len(WORDS):
+        return
+    quickest = min(times, key=lambda word: times[word])
+    rest = ", ".join(f"{word} {number(times[word])} ms" for word in WORDS)
+    yield ROLLBACK.format(times=rest, quickest=quickest)
+
+
+def _on_outages(found: Mapping[str, Any]) -> Iterator[str]:
+    if "orchestrator" in found:
+        done = {word: found["orchestrator"][word]["steps"] for word in WORDS}
+        said = ", ".join(f"{word} {percent(done[word])}" for word in WORDS)
+        yield f"**The orchestrator is a part that can be down.** Steps of new orders done without it: {said}."
+    parts = [service for service in found if service not in (NOBODY, "orchestrator")]
+    if parts:
+        for_word = {word: sum(found[part][word]["steps"] or 0 for part in parts) / len(parts) for word in WORDS}
+        said = ", ".join(f"{word} {percent(for_word[word])}" for word in WORDS)
+        yield f"**Any other part.** Steps done while one of the {len(parts)} others is down, on average: {said}."
+
+
+def _on_visibility(found: Mapping[str, Any]) -> Iterator[str]:
+    for command in found[BASE]:
+        whole = {word: found[word][command]["whole"] for word in WORDS}
+        seen = {word: found[word][command]["messages"] for word in WORDS}
+        if all(each == 1 for each in whole.values()):
+            yield f"**Visibility, `farandole {command}`.** In each flow it shows every message of the orders."
+        elif any(seen.values()):
+            said = ", ".join(f"{word} {percent(seen[word])}" for word in WORDS)
+            yield f"**Visibility, `farandole {command}`.** Of an order's messages it shows: {said}."
+
+
+def _on_step(found: Mapping[str, Any]) -> Iterator[str]:
+    if set(found) == set(WORDS):
+        said = ", ".join(
+            f"{word} {found[word]['changed_lines']} lines in {found[word]['changed_files']} files" for word in WORDS
+        )
+        yield f"**Adding a step.** A fraud check changes, of what existed: {said}."
+
+
+def _on_debugging(found: Mapping[str, Any]) -> Iterator[str]:
+    for command in dict.fromkeys(command for of in found.values() for command in of):
+        of = {word: sum(found[word][command].values()) for word in WORDS if command in found.get(word, {})}
+        said = ", ".join(f"{word} {count}" for word, count in of.items())
+        yield f"**Debugging, `farandole {command}`.** Of {len(QUESTIONS)} questions about a stuck order: {said}."
+
+
+def _limits(outcome: Mapping[str, Any]) -> Iterator[str]:
+    settings, machine = outcome["settings"], outcome["machine"]
+    yield "## What this does not say"
+    yield ""
+    yield from (wrapped(words.format(**settings), "- ") for words in LIMITS)
+    for skipped in outcome["skipped"]:
+        yield f"- Left out in this run, for want of time: {skipped}."
+    yield ""
+    yield "## The machine"
+    yield ""
+    yield from (f"- {name}: {value}" for name, value in machine.items())
+    yield f"- commit {outcome['run']['commit']}"

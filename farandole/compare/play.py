@@ -1,0 +1,289 @@
+"""A comparison from its first order to its verdict: one system, one broker, all flows.
+
+Invariant: it ends. Every wait has a limit; when its minutes are over, what is left to be measured is left out, named in
+`skipped`, and the audit is carried out all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from farandole import audit, config
+from farandole.audit.reading import Reader
+from farandole.cli.main import COMMANDS
+from farandole.compare import asking, costs, outages, rollback, step, subscribers
+from farandole.compare.coupling import coupling
+from farandole.compare.ends import WATCHED, Ends
+from farandole.compare.facts import Facts, read
+from farandole.compare.figures import curve, spread
+from farandole.compare.flows import FLOWS, WORDS, services
+from farandole.compare.options import FAILING, Options
+from farandole.compare.outcome import Outcome
+from farandole.compare.placing import Placed, Placing, in_turns
+from farandole.demo import runs
+from farandole.demo.plan import Kinds
+from farandole.demo.stage import OwnStage, own_stage
+from farandole.flow import load_flows
+from farandole.load.endings import Endings
+from farandole.load.over_kafka import deliver
+from farandole.load.run import JVM, broker_pids
+from farandole.machine import commit, machine, versions
+from farandole.system import Progress
+
+STUCK_AT: Final = "shipping"
+"""The service whose outage makes an order stuck, of which commands are asked."""
+
+
+@contextmanager
+def prepared(options: Options, progress: Progress) -> Iterator[Comparison]:
+    """Everything runs, and is stopped again."""
+    os.environ.setdefault("FARANDOLE_KAFKA_JVM", JVM)
+    with (
+        runs.new_run(kind="compare") as directory,
+        own_stage({}, {}, directory, progress) as stage,
+        Comparison(options, stage, progress) as comparison,
+    ):
+        yield comparison
+
+
+class Comparison:
+    """Enter it: at the end its thread is stopped."""
+
+    def __init__(self, options: Options, stage: OwnStage, progress: Progress) -> None:
+        self.options, self.stage, self.progress = options, stage, progress
+        self.placing = Placing(stage.client_config, stage.namespace, stage.codec, stage.run, options.seed)
+        self.services = services()
+        self.ends = Ends()
+        self.endings = Endings(self.ends, stage.client_config, stage.namespace, stage.topics, stage.codec, WATCHED)
+        self.skipped: list[str] = []
+        self.grace = outages.GRACE
+        self._began = time.monotonic()
+        self._rounds: list[costs.Round] = []
+        self._paced: dict[str, list[Placed]] = {}
+        self._meant: dict[str, float] = {}
+        self._outages: list[outages.Outage] = []
+        self._said: dict[str, list[tuple[asking.Said, str]]] = {word: [] for word in WORDS}
+        self._stuck: dict[str, dict[str, dict[str, bool]]] = {}
+        self._step: dict[str, Any] = {}
+
+    def __enter__(self) -> Comparison:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.endings.stop()
+
+    def play(self) -> Outcome:
+        stage = self.stage
+        self.progress("delivering stock", 0, 0)
+        deliver(self.placing.stock(), stage.client_config, stage.namespace, stage.codec, stage.run)
+        self.endings.start()
+        self._warm_up()
+        self._run_rounds()
+        self._run_paced()
+        slowest = max((self._latency(word)["p99"] or 0.0) for word in WORDS)
+        self.grace = outages.grace_of(slowest, self.options.outage_seconds)
+        self._run_outages()
+        self._ask()
+        self._patch()
+        self.progress("auditing", 0, 0)
+        report = audit.run(
+            stage.client_config,
+            stage.namespace,
+            stage.system.root,
+            settled=True,
+            gateway=stage.gateway_url,
+            progress=self.progress,
+        )
+        return self._outcome(self._facts(), report.to_dict())
+
+    # ---- the acts
+
+    def _warm_up(self) -> None:
+        orders = [each for of in self.placing.orders("warm", self.options.warm_up).values() for each in of]
+        self.placing.backlog(orders)()
+        self._wait(orders, "warming up")
+
+    def _run_rounds(self) -> None:
+        for number, words in enumerate(costs.turns(WORDS, self.options.rounds)):
+            if number and self._over(0.4):
+                self.skipped.append(f"{self.options.rounds - number} of {self.options.rounds} rounds")
+                return
+            orders = self.placing.orders(f"round{number}", self.options.orders)
+            for word in words:
+                self._rounds.append(self._round(word, orders[word], f"round {number + 1}, {word}"))
+
+    def _round(self, word: str, orders: Sequence[Placed], what: str) -> costs.Round:
+        release = self.placing.backlog(orders)
+
+        def last_end() -> float:
+            self._wait(orders, what)
+            return max(self.ends.ended_at[each.saga][1] for each in orders)
+
+        return costs.measured(word, [each.saga for each in orders], release, last_end, self._pids)
+
+    def _run_paced(self) -> None:
+        options = self.options
+        count = round(options.paced_seconds * options.rate / len(WORDS))
+        self._paced = self.placing.orders("paced", count, FAILING)
+        orders = in_turns(self._paced)
+        self._meant = self.placing.pace(orders, options.rate, self._looking("placing at a pace", len(orders)))
+        self._wait(orders, "waiting for the last paced orders")
+
+    def _run_outages(self) -> None:
+        for service in (outages.NOBODY, *self.services):
+            if self._over(0.75):
+                self.skipped.append(f"the outage of {service}")
+                continue
+            self._outage(service)
+
+    def _outage(self, service: str) -> None:
+        options, system = self.options, self.stage.system
+        count = max(2, round(options.outage_seconds * options.outage_rate / len(WORDS)))
+        orders = self.placing.orders(f"outage-{service}", count)
+        placed = in_turns(orders)
+        if service != outages.NOBODY:
+            system.kill(service)
+        meant = self.placing.pace(placed, options.outage_rate, self._looking(f"{service} is down", len(placed)))
+        enough = max(meant.values()) + 1 / options.outage_rate - self.grace
+        until = time.time_ns() // 1_000_000
+        counted = {word: [each.saga for each in of if meant[each.saga] <= enough] for word, of in orders.items()}
+        self._outages.append(outages.Outage(service, counted, until))
+        if service == STUCK_AT:
+            self._ask_of_stuck({word: of[0] for word, of in counted.items() if of})
+        if service != outages.NOBODY:
+            system.restart(service)
+            system.wait_ready()
+        self._wait(placed, f"{service} is back")
+
+    def _ask_of_stuck(self, sagas: dict[str, str]) -> None:
+        for word, saga in sagas.items():
+            self._stuck[word] = {}
+            for command in asking.commands(COMMANDS):
+                self.progress(f"asking about a stuck order: {command}", 0, 0)
+                said = asking.ask(command, saga, self._environment(), self.stage.system.root)
+                self._stuck[word][command] = asking.answers(said, STUCK_AT)
+
+    def _ask(self) -> None:
+        """Of orders that were completed, the last of the pace: a trail has not gone yet."""
+        for word in self._paced:
+            plain = self._plain(word)[-self.options.asked :]
+            for command in asking.commands(COMMANDS):
+                for saga in plain:
+                    if self._over(0.85):
+                        self.skipped.append(f"{command} of {saga}")
+                        continue
+                    self.progress(f"asking about orders: {command}, {word}", 0, 0)
+                    said = asking.ask(command, saga, self._environment(), self.stage.system.root)
+                    self._said[word].append((said, saga))
+
+    def _patch(self) -> None:
+        for word in WORDS:
+            if not step.patch_of(word).exists():
+                self.skipped.append(f"the fraud check, {word}: no patch")
+                continue
+            self.progress(f"putting a fraud check in: {word}", 0, 0)
+            seconds = self._left() if not self._over(0.88) else 0.0
+            if not seconds:
+                self.skipped.append(f"running the patched project, {word}")
+            self._step[word] = step.put_in(word, self.stage.system, self.options.patched_orders, seconds)
+
+    # ---- the figures
+
+    def _facts(self) -> Facts:
+        stage = self.stage
+        reader = Reader(stage.client_config, stage.namespace, stage.topics.topics)
+        try:
+            return read(reader, stage.codec, stage.topics, self.progress)
+        finally:
+            reader.close()
+
+    def _outcome(self, facts: Facts, report: dict[str, Any]) -> Outcome:
+        names = {kind.cls: kind.name for kind in self.stage.codec if not kind.is_row}
+        flows = load_flows()
+        return Outcome(
+            run={
+                "name": self.stage.run,
+                "commit": commit(config.project_root()),
+                "seconds": round(time.monotonic() - self._began, 1),
+                "records": facts.records,
+            },
+            settings={**self.options.to_dict(), "grace": self.grace},
+            machine={**machine(), **versions()},
+            coupling={word: coupling(flows[key], names, self.stage.topics).to_dict() for word, key in FLOWS.items()},
+            costs={word: costs.summary([each for each in self._rounds if each.flow == word], facts) for word in WORDS},
+            latency={word: self._latency(word) for word in WORDS},
+            rollback={cause: self._rollbacks(facts, cause) for cause in rollback.CAUSES},
+            outages=outages.table(facts, self._outages),
+            visibility={word: self._visibility(facts, word) for word in WORDS},
+            debugging=self._stuck,
+            step=self._step,
+            subscribers={
+                word: subscribers.subscribers(flows[key], names, facts, self._plain(word))
+                for word, key in FLOWS.items()
+            },
+            audit=report,
+            skipped=self.skipped,
+        )
+
+    def _latency(self, word: str) -> dict[str, Any]:
+        took = [
+            1000 * (self.ends.ended_at[each.saga][1] - self._meant[each.saga])
+            for each in self._paced[word]
+            if each.kind is Kinds.PLAIN
+        ]
+        return {**spread(took), "curve": curve(took)}
+
+    def _plain(self, word: str) -> list[str]:
+        return [each.saga for each in self._paced[word] if each.kind is Kinds.PLAIN]
+
+    def _rollbacks(self, facts: Facts, cause: str) -> dict[str, Any]:
+        return {
+            word: rollback.rollbacks(facts, [each.saga for each in orders], cause)
+            for word, orders in self._paced.items()
+        }
+
+    def _visibility(self, facts: Facts, word: str) -> dict[str, Any]:
+        said = self._said[word]
+        return {
+            command: asking.visibility(
+                [(each, facts.of.get(saga, [])) for each, saga in said if each.command == command]
+            )
+            for command in asking.commands(COMMANDS)
+        }
+
+    # ---- helpers
+
+    def _wait(self, orders: Sequence[Placed], what: str) -> None:
+        def looked(done: int, total: int) -> None:
+            self.progress(f"{what}: {done} of {total} orders", done, total)
+
+        self.ends.wait([each.saga for each in orders], self._check, looked)
+
+    def _looking(self, what: str, total: int) -> Callable[[int], None]:
+        def looked(done: int) -> None:
+            self._check()
+            self.progress(f"{what}: {done} of {total} orders", done, total)
+
+        return looked
+
+    def _check(self) -> None:
+        self.endings.check()
+        self.stage.check()
+
+    def _pids(self) -> dict[str, int]:
+        workers = [worker for service in self.services for worker in self.stage.system.workers[service]]
+        return {worker.name: worker.pid for worker in workers if worker.pid is not None} | broker_pids()
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.stage.system.environment}
+
+    def _left(self) -> float:
+        return self.options.minutes * 60 - (time.monotonic() - self._began)
+
+    def _over(self, part: float) -> bool:
+        """Whether so much of the time is over."""
+        return self._left() < (1 - part) * self.options.minutes * 60

@@ -1,0 +1,191 @@
+"""From records to figures: rollbacks, outages, rounds, what commands show and answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from farandole.audit.records import LogRecord
+from farandole.codec import encode_meta
+from farandole.compare import asking, costs, outages, rollback
+from farandole.compare.ends import Ends
+from farandole.compare.facts import MESSAGE, ROW, Fact, Facts, Traffic, kind_of, writer
+from farandole.compare.figures import curve, middle, percentile, ratio, spread
+from farandole.errors import FarandoleError
+from farandole.event import Meta
+
+
+def fact(name: str, at: int, by: str = "", topic: str = "") -> Fact:
+    return Fact(name, topic or name.rpartition(".")[0], at, by, 100)
+
+
+FAILED = [
+    fact("order.commands.place_order", 0),
+    fact("payment.authorised", 40, "payment"),
+    fact("shipping.calls.book_answered", 100, "shipping"),
+    fact("shipping.failed", 100, "shipping"),
+    fact("stock.release_requested", 104, "inventory"),
+    fact("payment.voided", 125, "payment"),
+    fact("inventory.released", 130, "inventory"),
+    fact("order.cancelled", 142, "order"),
+    fact("notification.sent", 150, "notification"),
+]
+
+
+def test_a_rollback_is_what_lies_between_the_failure_and_the_end() -> None:
+    found = rollback.rollback_of(FAILED, "shipping.failed")
+    # four messages, of which order, inventory and payment wrote each one; shipping had failed
+    assert found == rollback.Rollback(compensated=30, cancelled=42, messages=4, services=4, topics=4)
+
+
+def test_an_order_that_failed_otherwise_or_has_not_ended_is_not_measured() -> None:
+    assert rollback.rollback_of(FAILED, "payment.declined") is None
+    assert rollback.rollback_of(FAILED[:-2], "shipping.failed") is None
+    found = rollback.rollbacks(Facts({"a": FAILED, "b": FAILED[:3]}), ["a", "b", "gone"], "shipping.failed")
+    assert found["orders"] == 1
+    assert found["compensated_ms"]["p50"] == 30
+
+
+def test_a_confirmation_after_the_end_counts() -> None:
+    late = [*FAILED[:-3], *FAILED[-2:], fact("inventory.released", 190, "inventory")]  # and the mail between them
+    found = rollback.rollback_of(late, "shipping.failed")
+    assert found is not None
+    assert (found.compensated, found.messages) == (90, 4)
+
+
+def test_steps_count_if_they_came_before_the_outage_was_over() -> None:
+    facts = Facts({
+        "a": [fact("order.placed", 10), fact("inventory.reserved", 20), fact("payment.authorised", 99)],
+        "b": [fact("order.placed", 10), fact("inventory.reserved", 100), fact("order.placed", 11)],
+    })  # fmt: skip
+    outage = outages.Outage("shipping", {"choreographed": ["a", "b"]}, until=100)
+    row = outages.table(facts, [outage])["shipping"]["choreographed"]
+    assert outages.reached(facts, ["a", "b"], 100)["reserved"] == 1
+    assert row == {"orders": 2, "steps": round(4 / 14, 3), "dispatched": 0.0, "completed": 0.0, "farthest": "placed"}
+
+
+def test_orders_that_had_no_time_are_not_counted() -> None:
+    assert outages.grace_of(300.0, 8.0) == outages.GRACE
+    assert outages.grace_of(2_000.0, 8.0) == 2.4
+    assert outages.grace_of(9_000.0, 8.0) == 4.0
+
+
+def test_rounds_are_told_apart_by_the_brokers_time() -> None:
+    facts = Facts(
+        traffic=[Traffic(9, MESSAGE, 7), Traffic(10, MESSAGE, 100), Traffic(19, MESSAGE, 50), Traffic(20, ROW, 1)]
+    )
+    rounds = [costs.Round("hybrid", 2, 0.5, {"order[0]": 0.01, "payment[0]": 0.03, "broker": 0.05}, 10, 20)]
+    found = costs.summary(rounds, facts)
+    assert found["messages"]["median"] == 1.0
+    assert found["message_bytes"]["median"] == 75.0
+    assert found["rows"]["median"] == 0.0
+    assert found["orders_per_second"]["median"] == 4.0
+    assert (found["cpu_ms"]["median"], found["broker_cpu_ms"]["median"]) == (20.0, 25.0)
+
+
+def test_each_flow_is_first_once() -> None:
+    turns = costs.turns(("a", "b", "c"), 4)
+    assert [turn[0] for turn in turns] == ["a", "b", "c", "a"]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+
+
+def test_whoever_wrote_a_record_stands_in_its_id() -> None:
+    def record(topic: str, ident: str) -> LogRecord:
+        value = b"\0\0\0\0\1" + encode_meta(Meta(ident, "o-1", "order/1", ""))
+        return LogRecord(topic, 0, 0, 0, b"o-1", value)
+
+    assert writer(record("payment.commands", "inventory/3/15.orchestrator.0")) == "orchestrator"
+    assert writer(record("order.commands", "compare/run/7")) == ""
+    assert writer(record("payment.calls", "x")) == "payment"
+
+
+@pytest.mark.parametrize(
+    ("topic", "events", "kind"),
+    [("stock", True, MESSAGE), ("order-orders-changelog", False, ROW), ("order.dlq", False, "other")],
+)
+def test_kinds_of_topics(topic: str, events: bool, kind: str) -> None:
+    assert kind_of(topic, events) == kind
+
+
+# ---- numbers
+
+
+def test_percentiles_are_values_that_there_were() -> None:
+    assert percentile([5, 1, 3, 2, 4], 50) == 3
+    assert percentile(list(range(1, 101)), 99) == 99
+    assert percentile([], 50) is None
+    assert spread([]) == {"p50": None, "p99": None, "of": 0}
+    assert curve(list(range(1, 101)))[-1] == [99, 99.0]
+
+
+def test_ratios_of_nothing_are_nothing() -> None:
+    assert ratio(3.0, 2.0) == 1.5
+    assert ratio(None, 2.0) is None
+    assert ratio(3.0, 0.0) is None
+    assert middle([]) == {"median": None, "least": None, "most": None}
+    assert middle([3, 1, 2]) == {"median": 2, "least": 1, "most": 3}
+
+
+# ---- ends
+
+
+def test_an_order_has_come_to_its_end_when_its_customer_knows() -> None:
+    ends = Ends()
+    ends.ended(b"a", "completed", 1.0)
+    ends.ended(b"a", "cancelled", 2.0)
+    ends.ended(b"a", "told", 3.0)
+    ends.wait(["a"], lambda: None, lambda done, total: None)
+    assert ends.ended_at == {"a": ("completed", 1.0)}
+    assert ends.told_at == {"a": 3.0}
+
+
+def test_who_waits_in_vain_is_told_for_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farandole.compare.ends.PATIENCE", 0.0)
+    ends = Ends()
+    ends.ended(b"a", "completed", 1.0)
+    with pytest.raises(FarandoleError, match="1 of 1 orders have not ended") as caught:
+        ends.wait(["a"], lambda: None, lambda done, total: None)
+    assert caught.value.where == "a"
+
+
+# ---- what commands say
+
+
+def test_a_message_is_shown_if_it_is_named_as_often_as_it_is_there() -> None:
+    facts = [fact("order.placed", 1), fact("inventory.line_held", 2), fact("inventory.line_held", 3)]
+    said = asking.Said(asking.STORY, 1.5, [{"story": [{"what": "order.placed"}, {"what": "inventory.line_held"}]}])
+    assert asking.shown(said, facts) == (2, 3)
+    found = asking.visibility([(said, facts), (said, facts[:2])])
+    assert found == {"orders": 2, "whole": 0.5, "messages": 0.8, "seconds": 1.5}
+
+
+def test_a_trail_calls_commands_by_their_last_name() -> None:
+    facts = [fact("inventory.commands.reserve_stock", 1), fact("inventory.reserved", 2)]
+    said = asking.Said(asking.TRAIL, 1.0, [{"steps": [{"command": "reserve-stock", "answer": "inventory.reserved"}]}])
+    assert asking.shown(said, facts) == (2, 2)
+
+
+def test_a_trail_answers_what_its_open_step_says() -> None:
+    steps = [
+        {"command": "reserve-stock", "answer": "inventory.reserved", "sent": "t"},
+        {"command": "dispatch-shipment", "answer": "", "sent": "t"},
+    ]
+    answers = asking.answers(asking.Said(asking.TRAIL, 1.0, [{"steps": steps}]), "shipping")
+    assert answers == {"where": True, "why": False, "since": True, "done": True, "can": False}
+
+
+def test_a_story_answers_what_it_waits_for() -> None:
+    story = {
+        "story": [{"what": "order.placed", "below": [{"state": "waits", "at": "t"}]}],
+        "waiting": ["unread in shipping"],
+        "advice": ["start it"],
+    }
+    assert all(asking.answers(asking.Said(asking.STORY, 1.0, [story]), "shipping").values())
+    assert not asking.answers(asking.Said(asking.STORY, 1.0, [story]), "payment")["why"]
+
+
+def test_who_knows_nothing_answers_nothing() -> None:
+    assert not any(asking.answers(asking.Said(asking.TRAIL, 1.0, []), "shipping").values())
+
+
+def test_only_commands_that_there_are_are_asked() -> None:
+    assert asking.commands(["trail", "replay", "audit"]) == [asking.TRAIL, asking.INSPECT]
