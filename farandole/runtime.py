@@ -112,7 +112,8 @@ class EngineService(mode.Service):
             await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
         if self.performer is not None:
             await self.performer.close()
-        self.succession.leave()
+        if self._thread is None or not self._thread.is_alive():
+            self.succession.leave()  # else a successor begins when this process is gone, and not before
 
     def _prepare(self) -> None:
         """All that can be wrong before anything is started: settings, schemas, flows, the port, the broker."""

@@ -165,8 +165,8 @@ class LocalTarget:
                 if seen["failures"] or seen["restarts"] > before:
                     raise NotWell(f"{name} of version {version} ended:\n{last_words(log)}", where=str(log))
                 current = seen["current"]
-                is_new = current and current["version"] == version and not seen["following"] and not seen["ending"]
-                if is_new and self._ready(name):
+                is_new = current and (current["version"], current["port"]) == (version, port)
+                if is_new and not seen["following"] and not seen["ending"] and self._ready(name):
                     return
             if self.supervisor_pid is None:
                 raise FarandoleError(

@@ -81,7 +81,7 @@ def roll_out(
         _take_back(plan.steps if elsewhere else begun, target, outcome, progress)
         if not outcome.not_taken_back:
             state.rolling = ""
-            state.workers |= {step.service: step.workers[0] for step in begun if step.old}
+            state.workers |= {step.service: step.workers[0] if step.old else 0 for step in begun}
             state.workers = {service: count for service, count in state.workers.items() if count}
             deployment.save()
     else:

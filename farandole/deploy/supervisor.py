@@ -95,12 +95,18 @@ class Process:
 
     pid: int
     version: str
+    port: int
     started: float
     handle: psutil.Process = field(compare=False)
 
     @property
     def alive(self) -> bool:
-        return self.handle.is_running() and self.handle.status() != psutil.STATUS_ZOMBIE
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end between the two looks
+            return self.handle.is_running() and self.handle.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    def serves(self, want: Wanted) -> bool:
+        return (self.version, self.port) == (want.version, want.port)
 
     def signal(self, number: int) -> None:
         """To its session: a worker has no other processes."""
@@ -155,7 +161,7 @@ class Supervisor:
             slot.failed(now)
         current = slot.current
         if current is not None and not current.alive:
-            if not slot.told:
+            if not slot.told and (want is None or current.serves(want)):  # else it is succeeded a little sooner
                 slot.restarts += 1
                 if now - current.started > WELL_AFTER:
                     slot.failures = 0
@@ -167,7 +173,7 @@ class Supervisor:
         elif slot.current is None:
             if now >= slot.again_at:
                 slot.current = self._spawn(slot, want)
-        elif slot.current.version != want.version:
+        elif not slot.current.serves(want):
             self._succeed(slot, want, now)
         else:
             self._spare(slot)
@@ -184,7 +190,7 @@ class Supervisor:
 
     def _succeed(self, slot: Slot, want: Wanted, now: float) -> None:
         """The new worker gets ready; then the old one is told to end."""
-        if slot.following is not None and slot.following.version != want.version:
+        if slot.following is not None and not slot.following.serves(want):
             self._spare(slot)
         if slot.following is None:
             if now >= slot.again_at and not slot.told:
@@ -236,7 +242,7 @@ class Supervisor:
                 start_new_session=True,
             )
         self._children[child.pid] = child
-        return Process(child.pid, want.version, started, psutil.Process(child.pid))
+        return Process(child.pid, want.version, want.port, started, psutil.Process(child.pid))
 
     def adopt(self) -> None:
         """Find the workers that another supervisor left behind."""
@@ -247,7 +253,8 @@ class Supervisor:
                 name, _, version = rest.partition("|")
                 arguments = each.cmdline()
                 if home == str(self.home) and "worker" in arguments:
-                    process = Process(each.pid, version, each.create_time(), each)
+                    port = int(arguments[arguments.index("--web-port") + 1])
+                    process = Process(each.pid, version, port, each.create_time(), each)
                     found.setdefault(name, []).append((arguments[arguments.index("worker") + 1], process))
         for name, processes in found.items():
             processes.sort(key=lambda pair: pair[1].started)
@@ -280,7 +287,9 @@ class Supervisor:
 
 def _told_of(slot: Slot) -> dict[str, Any]:
     def said(process: Process | None) -> dict[str, Any] | None:
-        return {"pid": process.pid, "version": process.version, "started": process.started} if process else None
+        if process is None:
+            return None
+        return {"pid": process.pid, "version": process.version, "port": process.port, "started": process.started}
 
     return {
         "service": slot.service,

@@ -4,7 +4,9 @@ An order's wait is the time between two records of it that follow each other, by
 `order.placed`, from there to its holds, and so on to its end. Waits for the outside world are in it, as customers wait
 for that too. An order that has not ended when the watch ends waits since its last record.
 
-Invariant: only committed records count, and only waits that were not over when the rollout began.
+Invariant: only committed records count, up to an order's end, and only waits that were not over when the rollout began.
+An order that had stood still for longer than BEFORE_MS by then is seen from its next record on: the figure says "at
+least" where services had been away before.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +27,7 @@ from farandole.deploy import health
 from farandole.deploy.manifest import Manifest
 from farandole.errors import CodecError
 
+ASKS: Final = "order.commands.place_order"
 BEGINS: Final = "order.placed"
 ENDS: Final = frozenset({"order.completed", "order.cancelled", "order.refused"})
 
@@ -66,6 +69,9 @@ class Waits:
             (namespace + name, p) for name in sorted(topics) for p in range(manifest.topics[name].partitions)
         ]
         self._records: dict[str, list[tuple[int, str]]] = {}
+        self._asked: dict[str, tuple[str, int, int]] = {}
+        """Orders whose command was seen, and where it lies."""
+        self._deciders = [name for name, topics in manifest.hears.items() if ASKS.rpartition(".")[0] in topics]
         self._count = 0
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waits", daemon=True)
@@ -113,14 +119,26 @@ class Waits:
         """Read what there is by now, and say."""
         ended = time.time()
         deadline = time.monotonic() + CAUGHT_UP_WITHIN
-        complete = False
+        complete, undecided = False, set[str]()
         with contextlib.suppress(KafkaException):  # what was read is told all the same
             ends = {place: self._high(place) for place in self._places}
             while self._thread.is_alive() and time.monotonic() < deadline and not self._has_read(ends):
                 time.sleep(0.1)
+            undecided = self._undecided()
             complete = self._error is None and self._count < MOST_RECORDS and self._has_read(ends)
         self.halt()
-        return longest(self._records, round(self.began * 1000), round(ended * 1000), complete)
+        return longest(self._records, round(self.began * 1000), round(ended * 1000), complete, undecided)
+
+    def _undecided(self) -> set[str]:
+        """Orders whose command nobody has taken yet. One that was taken and caused nothing was a repetition."""
+        places = sorted({(topic, partition) for topic, partition, _ in self._asked.values()})
+        taken: dict[tuple[str, int], int] = {}
+        for service in self._deciders if places else ():
+            consumer = Consumer({**self._config, "group.id": self._namespace + service, "log_level": 0})
+            with contextlib.closing(consumer):
+                committed = consumer.committed([TopicPartition(*each) for each in places], timeout=ANSWER_WITHIN)
+            taken.update({(tp.topic, tp.partition): tp.offset for tp in committed})
+        return {saga for saga, (topic, p, offset) in self._asked.items() if offset >= taken.get((topic, p), 0)}
 
     def halt(self) -> None:
         """Watch no longer. Calling it again does nothing."""
@@ -158,22 +176,33 @@ class Waits:
         except CodecError:
             return
         self._count += 1
+        if name == ASKS:
+            self._asked[saga] = (*place, message.offset())
         self._records.setdefault(saga, []).append((message.timestamp()[1], name))
 
 
-def longest(records: Mapping[str, list[tuple[int, str]]], began: int, ended: int, complete: bool = True) -> Longest:
+def longest(
+    records: Mapping[str, list[tuple[int, str]]],
+    began: int,
+    ended: int,
+    complete: bool = True,
+    undecided: Collection[str] = (),
+) -> Longest:
     """
     records: saga → (milliseconds, event), in any order
     began, ended: of the rollout, milliseconds
+    undecided: sagas whose command lies in its topic, and nobody has taken it
     """
     best: tuple[float, str, str] | None = None
     usual: float | None = None
     orders = still_open = 0
     for saga, found in records.items():
         found.sort()
+        end = next((n for n, (_, name) in enumerate(found) if name in ENDS), len(found))
+        del found[end + 1 :]  # nobody waits for what comes behind an order's end
         waits = [(then - at, then, name) for (at, name), (then, _) in itertools.pairwise(found)]
         names = {name for _, name in found}
-        is_open = BEGINS in names and not names & ENDS
+        is_open = (BEGINS in names or saga in undecided) and not names & ENDS
         if is_open:
             waits.append((max(0, ended - found[-1][0]), ended, found[-1][1]))
         during = [each for each in waits if each[1] >= began]

@@ -81,6 +81,17 @@ def test_a_wait_that_was_over_before_the_rollout_is_not_of_it() -> None:
     assert longest(records, began=9_050, ended=20_000).seconds == 0.1
 
 
+def test_a_command_that_nobody_takes_waits_and_one_that_caused_nothing_does_not() -> None:
+    asked = {"a": [(5_000, "order.commands.place_order")], "repeated": [(5_000, "order.commands.place_order")]}
+    found = longest(asked, began=4_000, ended=20_000, undecided={"a"})
+    assert (found.seconds, found.saga, found.open) == (15.0, "a", 1)
+
+
+def test_what_comes_behind_an_orders_end_is_no_wait() -> None:
+    records = {"a": [(5_000, "order.placed"), (5_200, "order.completed"), (19_000, "order.commands.cancel_order")]}
+    assert longest(records, began=4_000, ended=20_000).seconds == 0.2
+
+
 # ---- versions
 
 
@@ -209,8 +220,8 @@ def turn(supervisor: Supervisor, holds: Any) -> None:
     until(look, 60)
 
 
-def want(supervisor: Supervisor, version: str) -> None:
-    desired = {"serial": time.monotonic_ns(), "workers": {"payment-0": vars(Wanted("payment", version, 0))}}
+def want(supervisor: Supervisor, version: str, port: int = 0) -> None:
+    desired = {"serial": time.monotonic_ns(), "workers": {"payment-0": vars(Wanted("payment", version, port))}}
     (supervisor.home / "desired.json").write_text(json.dumps(desired))
 
 
@@ -238,6 +249,32 @@ def test_a_worker_is_begun_again_and_succeeded_and_a_broken_one_takes_over_nothi
     turn(supervised, lambda: running(supervised) == "v2")
     assert not second.alive
     assert slot.restarts == 1, "that one was told to end"
+
+
+def test_another_port_is_another_worker(supervised: Supervisor) -> None:
+    want(supervised, "v1")
+    turn(supervised, lambda: is_held(supervised))
+    first = supervised.slots["payment-0"].current
+    assert first is not None
+    want(supervised, "v1", port=7)
+    turn(supervised, lambda: running(supervised) and supervised.slots["payment-0"].current != first)
+    second = supervised.slots["payment-0"].current
+    assert second is not None
+    assert (second.version, second.port) == ("v1", 7)
+    assert not first.alive
+
+
+def test_an_old_worker_that_dies_does_not_count_against_the_new_one(supervised: Supervisor) -> None:
+    want(supervised, "v1")
+    turn(supervised, lambda: is_held(supervised))
+    slot = supervised.slots["payment-0"]
+    old = slot.current
+    assert old is not None
+    want(supervised, "v2")
+    turn(supervised, lambda: slot.following is not None)
+    os.kill(old.pid, 9)
+    turn(supervised, lambda: running(supervised) == "v2")
+    assert (slot.restarts, slot.failures) == (0, 0)
 
 
 def is_held(supervisor: Supervisor) -> bool:
