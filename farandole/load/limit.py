@@ -89,7 +89,7 @@ class _Search:
     def run(self, start: float) -> Found:
         held = self._down(start) if not self._try(start) else self._up(start)
         if held is None:
-            return Found(None, self.missed, self.probes, f"not even {self.missed:g} orders/s are held")
+            return Found(None, self.missed, self.probes, self._nothing())
         held = self._second_chance(self._between(held))
         confirmed = self._confirm(held)
         return Found(confirmed, self.missed, self.probes, self._said(confirmed))
@@ -153,6 +153,11 @@ class _Search:
                 return rate
             rate = round(rate * (1 - BACK * 2**number), 1)
         return None
+
+    def _nothing(self) -> str:
+        if self.missed is None:  # no probe says anything of the system
+            return f"no rate is known to be held: {self.bound}"
+        return f"not even {self.missed:g} orders/s are held"
 
     def _said(self, confirmed: float | None) -> str:
         if confirmed is None:

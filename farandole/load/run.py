@@ -288,10 +288,10 @@ class Load:
         counted = played[-1]
         self._drain(2 * objective.seconds)  # what is open longer has missed it, whenever it ends
         row = figures.stage_of(counted, self.recorder, self.sampler, objective)
-        why = [f"{row['latency']['p99_ms']:,} ms at p99"] if not row["latency"]["held"] else []
-        why += [f"{what} grew" for what in row["grows"]]
-        why += ["given up early"] if counted.cut else []
-        probe = Probe(
+        if not self._drain(self.options.timeout):
+            raise _NotDrained(f"what {rate:g} orders/s left behind was not gone within {self.options.timeout:.0f} s")
+        why = figures.missed_by({**row, "failed": counted.failed}, objective)  # some fail while they are drained
+        return Probe(
             rate,
             held=not why,
             why="; ".join(why),
@@ -299,9 +299,6 @@ class Load:
             valid=not why or not row["generator"]["bottleneck"],
             figures={"latency": row["latency"], "placed": counted.placed},
         )
-        if not self._drain(self.options.timeout):
-            raise _NotDrained(f"what {rate:g} orders/s left behind was not gone within {self.options.timeout:.0f} s")
-        return probe
 
     def _lost(self, played: Played) -> bool:
         objective = self.options.wanted
