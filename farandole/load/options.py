@@ -113,6 +113,11 @@ class Options:
         """The objective, if there is one: a search always has one."""
         return self.objective or (Objective.parse(USUAL) if self.find_limit else None)
 
+    @property
+    def first_rate(self) -> float:
+        """Of a search."""
+        return _chosen(self.rate, FIRST_RATE)
+
     def planned(self) -> list[Stage]:
         """The stages of a load that is no search."""
         if self.burst:
@@ -120,16 +125,16 @@ class Options:
         if self.stages:
             stages = list(self.stages)
         elif self.steps:
-            seconds = self.step_seconds or STEP_SECONDS
+            seconds = _chosen(self.step_seconds, STEP_SECONDS)
             stages = [steady(f"{rate:g}/s", rate, seconds) for rate in self.steps]
         else:
-            rate = self.rate or RATE
-            stages = [steady(f"{rate:g}/s", rate, (self.minutes or MINUTES) * 60)]
+            rate = _chosen(self.rate, RATE)
+            stages = [steady(f"{rate:g}/s", rate, _chosen(self.minutes, MINUTES) * 60)]
         return with_warm_up(stages, 10.0 if self.warm_up is None else self.warm_up)
 
     def probe(self, rate: float, confirming: bool, cold: bool) -> list[Stage]:
         """The stages of one rate of a search; cold: of the first one."""
-        seconds = (self.step_seconds or PROBE_SECONDS) * (CONFIRMING if confirming else 1)
+        seconds = _chosen(self.step_seconds, PROBE_SECONDS) * (CONFIRMING if confirming else 1)
         name = f"{rate:g}/s" + (" again" if confirming else "")
         warm_up = self.warm_up if self.warm_up is not None else COLD_WARM_UP if cold else PROBE_WARM_UP
         return with_warm_up([steady(name, rate, seconds)], warm_up)
@@ -163,12 +168,17 @@ class Options:
         return ", ".join(str(stage) for stage in self.planned() if stage.measured)
 
 
+def _chosen(wish: float | None, usual: float) -> float:
+    """0 is a wish, too: one that is refused where it makes no load."""
+    return usual if wish is None else wish
+
+
 def plan_of(options: Options) -> dict[str, Any]:
     """For --dry-run: what would be done, and how much of it."""
     mix = options.mix
     stock = {"skus": mix.skus, "pieces_of_each": PIECES}
     if options.find_limit:
-        first = options.probe(options.rate or FIRST_RATE, confirming=False, cold=True)
+        first = options.probe(options.first_rate, confirming=False, cold=True)
         return {
             **_common(options, stock),
             "stages": [stage.to_dict() for stage in first],

@@ -21,7 +21,7 @@ from farandole.kafka import EmbeddedKafka
 from farandole.load import figures, limit
 from farandole.load.endings import Endings
 from farandole.load.limit import Found, Probe
-from farandole.load.options import FIRST_RATE, KEEP_SECONDS, Options
+from farandole.load.options import KEEP_SECONDS, Options
 from farandole.load.orders import Orders
 from farandole.load.outcome import Outcome
 from farandole.load.over_http import HttpSender
@@ -187,7 +187,7 @@ class Load:
                 self.drained = played[-1].last_end - played[-1].began
             return
         try:
-            self.found = limit.search(self._probe, options.rate or FIRST_RATE, options.highest, options.precision)
+            self.found = limit.search(self._probe, options.first_rate, options.highest, options.precision)
         except _NotDrained as stuck:
             self.problems.append(f"the search was given up: {stuck}")
             return

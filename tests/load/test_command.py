@@ -42,6 +42,11 @@ def planned(*arguments: str) -> dict[str, Any]:
         (("--lines", "0"), "not a number or two"),
         (("--mix", "bad=0.1", "--via", "http"), "HTTP lets no bad order in"),
         (("--zipf", "-1"), "an exponent of"),
+        (("--rate", "0"), "places no order"),
+        (("--minutes", "0"), "a stage of 0 s"),
+        (("--steps", "10,20", "--step-seconds", "0"), "a stage of 0 s"),
+        (("--find-limit", "--rate", "0"), "places no order"),
+        (("--find-limit", "--step-seconds", "0"), "a stage of 0 s"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(arguments: tuple[str, ...], said: str) -> None:
