@@ -94,8 +94,17 @@ class Options:
         if self.soak_minutes and not self.find_limit:
             raise ConfigError("a soak comes after a search", where="--soak-minutes", mend="with --find-limit")
         self.mix.check(over_http=self.via == "http")
-        if not self.find_limit:
+        if self.find_limit:
+            self._check_search()
+        else:
             self.planned()
+
+    def _check_search(self) -> None:
+        """Its longest stages, at both ends: hours later is too late to refuse one."""
+        for rate in (self.first_rate, self.highest):
+            self.probe(rate, confirming=True, cold=True)
+        if self.soak_minutes:
+            self.soak(self.highest)
 
     def _check_unused(self, way: str) -> None:
         """A flag that would do nothing is a misunderstanding."""
@@ -115,8 +124,8 @@ class Options:
 
     @property
     def first_rate(self) -> float:
-        """Of a search."""
-        return _chosen(self.rate, FIRST_RATE)
+        """Of a search: never above the highest."""
+        return min(_chosen(self.rate, FIRST_RATE), self.highest)
 
     def planned(self) -> list[Stage]:
         """The stages of a load that is no search."""

@@ -76,6 +76,26 @@ def test_a_search_has_an_objective_and_a_note_on_what_it_does() -> None:
     assert "10 min at 80%" in plan["load"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rate", "0"), "places no order"),
+        (("--highest", "30000"), "a rate of 30000"),
+        (("--step-seconds", "400000"), "a stage of 800000 s"),
+        (("--soak-minutes", "20000"), "a stage of 1.2e"),
+    ],
+)
+def test_all_stages_of_a_search_are_checked_before_it_begins(arguments: tuple[str, ...], said: str) -> None:
+    done = called("--find-limit", *arguments, "--dry-run")
+    assert isinstance(done.exception, ConfigError)
+    assert said in str(done.exception)
+
+
+def test_a_search_begins_no_higher_than_it_may_go() -> None:
+    plan = planned("--find-limit", "--highest", "20")
+    assert {stage["from"] for stage in plan["stages"]} == {20}
+
+
 def test_the_plan_for_people_has_the_same() -> None:
     done = called("--rate", "10", "--minutes", "1", "--dry-run")
     assert done.exit_code == 0
