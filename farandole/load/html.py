@@ -267,7 +267,7 @@ def _limit(limit: Mapping[str, Any] | None) -> Iterable[str]:
                     "yes" if probe["held"] else "no",
                     number(probe["latency"]["p99_ms"]),
                     *_shares(probe["latency"]),
-                    probe["why"] + ("" if probe["valid"] else "; generator too slow"),
+                    probe["why"] + ("" if probe["kept_up"] else "; generator too slow"),
                 ),
             )
             for probe in limit["probes"]

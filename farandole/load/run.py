@@ -297,6 +297,7 @@ class Load:
             why="; ".join(why),
             # Lateness is part of the latency: a rate that was held in spite of it is held.
             valid=not why or not row["generator"]["bottleneck"],
+            kept_up=not row["generator"]["bottleneck"],
             figures={"latency": row["latency"], "placed": counted.placed},
         )
 

@@ -152,6 +152,20 @@ def test_a_miss_is_said_at_the_percentile_of_the_objective() -> None:
     assert float(why.split()[0].replace(",", "")) == pytest.approx(2_000, rel=0.02)
 
 
+def test_a_limit_that_was_confirmed_by_a_generator_at_its_end_is_not_sure() -> None:
+    def probe(rate: float, confirming: bool) -> Probe:
+        return Probe(rate, rate <= 333, kept_up=not confirming)
+
+    found = search(probe, 50, 20_000, 0.05)
+    assert (found.rate is None, found.missed is None, found.sure) == (False, False, False)
+    assert "not sure: the generator was the bottleneck" in found.said
+
+
+def test_a_probe_says_whether_the_generator_kept_up() -> None:
+    assert probed(100, 0).kept_up
+    assert not probed(50, 0).kept_up, "half of the 100 orders were not placed"
+
+
 def test_no_rate_above_the_highest_is_tried() -> None:
     found: Found = search(system(1e9), 50, 300, 0.05)
     assert max(each.rate for each in found.probes) == 300
