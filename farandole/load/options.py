@@ -164,6 +164,20 @@ class Options:
             "seed": self.seed,
             "mix": self.mix.to_dict(),
             "warm_up": self.warm_up,
+            **self._plan(),
+        }
+
+    def _plan(self) -> dict[str, Any]:
+        """What `load` leaves out: a profile's name, say, is not its stages."""
+        if not self.find_limit:
+            return {
+                "planned": [f"{each.name}: {each}{'' if each.measured else ', not counted'}" for each in self.planned()]
+            }
+        return {
+            "rate": self.first_rate,
+            "step_seconds": _chosen(self.step_seconds, PROBE_SECONDS),
+            "precision": self.precision,
+            "highest": self.highest,
         }
 
     @property
