@@ -218,8 +218,8 @@ def shadow(
         None if end is None else instant(end, "--to-timestamp"),
     )
     with opened() as found, shown(eta=True) as progress:
-        planned = plan(found.reader, found.topics)
         if dry_run:
+            planned = plan(found.reader, found.topics, found.project.codec, progress)
             print(json.dumps(planned) if as_json else f"{planned['offsets']:,} offsets in {planned['topics']} topics")
             return
         replicas = {service: found.replica(service) for service in found.topics.services}

@@ -14,9 +14,10 @@ from agents import order as orders
 from agents import payment
 from events import AuthoriseAnswered, Hold, InventoryLineShort, PlaceOrder, StockHoldRequested
 from farandole.assembly import Binding
+from farandole.errors import ReplayError
 from farandole.replay.differing import Shadow
 from farandole.replay.replica import Replica
-from farandole.replay.shadowing import shadow
+from farandole.replay.shadowing import plan, shadow
 from farandole.simulation.plan import SERVICES, OrderPlan, Plan, make_plan
 from farandole.simulation.run import Run
 from farandole.simulation.tape import Tape
@@ -185,3 +186,30 @@ def test_of_many_orders_exactly_those_that_the_rule_meets_end_otherwise(workshop
     assert found.after["refused"] == len(expected) == 800
     charged = [1_000 * (1 + n % 5) for n in range(2_000) if 1 + n % 5 > 3 and n % 7]
     assert sum(each.before.charged for each in found.differing) == sum(charged)
+
+
+# ---- what is gone
+
+
+def test_a_topic_whose_head_is_past_retention_is_refused_by_a_dry_run_too(workshop: Workshop) -> None:
+    """The orders that it held would be played as if nobody had ever placed them."""
+    maker = made(workshop)
+    place = next(place for place, log in maker.log.items() if place[0] == "order.commands" and len(log) > 1)
+    maker.starts[place] = 1
+    for attempt in (
+        lambda: shadow(maker, workshop.topics, replicas_of(workshop), quiet),
+        lambda: plan(maker, workshop.topics, workshop.project.codec, quiet),
+    ):
+        with pytest.raises(ReplayError, match="1 offsets that order's history rests on are past retention") as failure:
+            attempt()
+        assert failure.value.where == f"order.commands/{place[1]}: needed from 0, there from 1"
+        assert "retention in topics.yaml" in failure.value.mend
+
+
+def made(workshop: Workshop, pieces: int = 1) -> Maker:
+    """Fifty orders that all complete, of up to so many pieces."""
+    maker = Maker(workshop)
+    stocked(maker, "tea", 10_000)
+    ordered(maker, [order(n, "tea", 1 + n % pieces) for n in range(50)], orders.order_id)
+    maker.settle(lambda saga, step: ACCEPTED)
+    return maker
