@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from farandole.audit.reading import Progress
+from farandole.audit.reading import Offsets, Progress
 from farandole.codec import Codec
 from farandole.replay.differing import Judge, Shadow
 from farandole.replay.history import History
@@ -60,7 +60,8 @@ def shadow(
         letters = {service: read_letters(source, service, progress) for service in replicas}
         outcomes = {service: read_outcomes(source, service, codec, progress) for service in replicas}
         history = stack.enter_context(History(source, pace, spool))
-        _read_journals(source, replicas, codec, history, progress)
+        until = {(f"{service}.journal", p): at for service, live in lives.items() for p, at in live.position.items()}
+        _read_journals(source, replicas, codec, history, progress, until)
         _read(source, _events(topics), history, progress, "reading the topics")
         read = time.monotonic() - begun
         condemned = {
@@ -115,21 +116,30 @@ def read_history(source: Source, topics: Topics, services: Iterable[str], histor
 
 
 def _read_journals(
-    source: Source, services: Collection[str], codec: Codec, history: History, progress: Progress
+    source: Source,
+    services: Collection[str],
+    codec: Codec,
+    history: History,
+    progress: Progress,
+    until: Offsets | None = None,
 ) -> None:
-    """ReplayError if one does not begin where the system began, or what its lines took is not there any more: what
+    """Up to these positions, where one is named: live tables are compared with what the journal tells of that moment.
+
+    ReplayError if one does not begin where the system began, or what its lines took is not there any more: what
     happened before the first record that is left made tables that nobody can know.
     """
     for place, start in sorted(source.starts.items()):
         if place[0] in _journals(services) and start > 0:
             raise past_retention(place[0].removesuffix(".journal"), place, 0, start, FROM_THE_BEGINNING)
-    _read(source, _journals(services), history, progress, "reading the journals")
+    _read(source, _journals(services), history, progress, "reading the journals", until)
     for service in services:
         taken(source, service, codec, history, FROM_THE_BEGINNING)
 
 
-def _read(source: Source, names: set[str], history: History, progress: Progress, what: str) -> None:
-    ends = {place: end for place, end in source.ends().items() if place[0] in names}
+def _read(
+    source: Source, names: set[str], history: History, progress: Progress, what: str, until: Offsets | None = None
+) -> None:
+    ends = {place: (until or {}).get(place, end) for place, end in source.ends().items() if place[0] in names}
     for place in ends:
         history.log(place)
     history.read({place: source.starts[place] for place in ends}, ends, progress, what)

@@ -14,6 +14,7 @@ from agents import order as orders
 from agents import payment
 from events import AuthoriseAnswered, Hold, InventoryLineShort, PlaceOrder, StockHoldRequested, StockReceived
 from farandole.assembly import Binding
+from farandole.audit.records import Place
 from farandole.errors import ReplayError
 from farandole.replay import shadow_report
 from farandole.replay.differing import Shadow
@@ -237,6 +238,26 @@ def test_times_choose_the_orders_that_are_counted(workshop: Workshop, capsys: py
     assert "no saga differs of those that were chosen; 20 left the record" in said(counted[-1], capsys)
     other = shadow(maker, workshop.topics, replicas_of(strict), quiet, flow="restock/1")
     assert (other.before, other.after, other.differing) == ({}, {}, [])
+
+
+def test_tables_are_compared_as_of_the_moment_when_they_were_read(workshop: Workshop) -> None:
+    """The system runs: each service's tables are read at another moment, and all of history after that."""
+    maker, moments = Maker(workshop, batch=2), list[dict[Place, int]]()
+
+    def outcome(saga: str, step: str) -> tuple[str, str, str]:
+        moments.append(maker.ends())  # between two transactions
+        return ACCEPTED
+
+    stocked(maker, "tea", 10_000)
+    ordered(maker, [order(n, "tea", 1) for n in range(50)], orders.order_id)
+    maker.settle(outcome)
+    looks = iter([moments[len(moments) * n // 8] for n in range(2, 7) for _ in range(3)])
+    end = maker.ends()
+    maker.ends = lambda: next(looks, end)  # type: ignore[method-assign]
+    found = shadow(maker, workshop.topics, replicas_of(workshop), quiet)
+    assert (next(looks, None), found.moving) == (None, [])
+    assert found.rows_differing == 0, found.to_dict()["tables"]
+    assert found.differing == []
 
 
 # ---- what is gone
