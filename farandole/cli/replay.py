@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,8 +100,7 @@ def inspect(
         inspection = inspecting.Inspection(found.project.codec, selection, where, Pace(rate), limit)
         with ExitStack() as stack:
             file = stack.enter_context(out.open("a")) if out else sys.stdout
-            for number, stop in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, terminated)):
-                signal.signal(number, lambda n, frame, stop=stop: inspection.interrupt(lambda: stop(n, frame)))  # type: ignore[misc]
+            _stopped_by(inspection.interrupt)
             try:
                 inspection.run(found.reader, lambda text: print(text, file=file), progress)
                 file.flush()
@@ -111,6 +111,12 @@ def inspect(
                 if resume:
                     file.flush()
                     inspecting.save(resume, asked, inspection)
+
+
+def _stopped_by(interrupt: Callable[[Callable[[], None]], None]) -> None:
+    """Signals stop the command when what it has under way is whole."""
+    for number, stop in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, terminated)):
+        signal.signal(number, lambda n, frame, stop=stop: interrupt(lambda: stop(n, frame)))  # type: ignore[misc]
 
 
 def _plan(where: Any, as_json: bool) -> None:
@@ -165,6 +171,7 @@ def rebuild(
         live = read_live(found.reader, replica, progress)
         until = live.position | {p: found.reader.ends()[f"{service}.journal", p] for p in live.moving}
         rebuilder = Rebuilder(found.reader, replica, snapshot, Pace(rate))
+        _stopped_by(rebuilder.interrupt)
         try:
             rebuilt = rebuilder.run(until, progress)
         finally:

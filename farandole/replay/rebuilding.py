@@ -9,7 +9,8 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,6 +97,27 @@ class Rebuilder:
         self._service, self._codec = replica.service, replica.project.codec
         self.journal = f"{self._service}.journal"
         self.rebuilt = Rebuilt(self._service, {}, {})
+        self._noting = False
+        self._stop: Callable[[], None] | None = None
+
+    def interrupt(self, stop: Callable[[], None]) -> None:
+        """Stop, but not between a line that was played and the note that it was. For signal handlers."""
+        if self._noting:
+            self._stop = stop
+        else:
+            stop()
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is done within is done to its end."""
+        self._noting = True
+        try:
+            yield
+        finally:
+            self._noting = False
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
 
     def run(self, until: Mapping[int, int] | None, progress: Progress) -> Rebuilt:
         """Play everything before these positions in the journal (partition → offset); None: up to its end."""
@@ -162,18 +184,21 @@ class Rebuilder:
         player = Player(self._replica, partition, history.logs, letters, outcomes, rebuilt.notes)
         player.begin(self._snapshot.rows_of(partition) if self._snapshot else ())
         log, decode = history.log(place), line_decoder(self._codec)
+        done = self._begin(partition)
         try:
             for index, value in enumerate(log.values()):
-                player.play(decode(value, log), log.times[index])
-                rebuilt.position[partition] = log.offsets[index] + 1
+                with self._whole():
+                    player.play(decode(value, log), log.times[index])
+                    done = log.offsets[index] + 1
                 if index % 200 == 0:
                     progress(rebuilt.transactions + index, total)
         finally:
-            self._replica.processor.rollback()  # of what a line that was interrupted has written; else of nothing
-            rebuilt.position.setdefault(partition, self._begin(partition))
-            for table in self._replica.processor.tables:
-                rebuilt.rows[table, partition] = self._replica.encoded(table, partition)
-            player.end()
+            with self._whole():
+                self._replica.processor.rollback()  # of what a line that failed has written; else of nothing
+                for table in self._replica.processor.tables:
+                    rebuilt.rows[table, partition] = self._replica.encoded(table, partition)
+                rebuilt.position[partition] = done
+                player.end()
         rebuilt.messages += player.messages
         rebuilt.transactions += player.transactions
 
