@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +20,7 @@ from confluent_kafka import KafkaError, Producer
 
 from events import FarandoleOperation, FarandoleOutcome
 from farandole.audit.reading import Progress
+from farandole.audit.records import Where
 from farandole.config import ClientConfig
 from farandole.errors import BrokerError
 from farandole.operations import DISCARD, DONE, FAILED_AGAIN, IGNORED, REDRIVE
@@ -150,6 +151,8 @@ class Asking:
             {**config, "enable.idempotence": True, "linger.ms": 5, "message.max.bytes": 2_097_152, "retries": 10}
         )
         self._failed: KafkaError | None = None
+        self._written: defaultdict[tuple[str, Where], set[int]] = defaultdict(set)
+        """Letter → offsets of this command's operations about it."""
         self._in_flight = self._sent = self._settled = 0
 
     def carry_out(self, chosen: Iterable[Sequence]) -> Result:
@@ -229,6 +232,7 @@ class Asking:
                 self._failed = error
             else:
                 course.asked[message.offset()] = letter
+                self._written[letter.service, letter.source].add(message.offset())
 
         self._sent += 1
         self._in_flight += 1
@@ -255,12 +259,25 @@ class Asking:
         self._in_flight -= 1
         self._settled += 1
         course.counts[outcome.outcome] += 1
-        # Ignored, and dealt with by somebody else meanwhile: that is as well.
-        ignored = outcome.outcome == IGNORED and (letter.service, letter.source) not in self._book.done
-        if ignored or outcome.outcome == FAILED_AGAIN:
+        if outcome.outcome == FAILED_AGAIN:
             course.error = course.error or outcome.error
-        elif outcome.outcome in DONE and outcome.left == 0:
+            return
+        if outcome.outcome in DONE and outcome.left == 0:
             course.gone = True
+        course.error = course.error or self._otherwise(letter, outcome)
+
+    def _otherwise(self, letter: Letter, outcome: FarandoleOutcome) -> str:
+        """Empty if what was asked is what was done, by whomever; an edit only if it was this one."""
+        done = self._book.done.get((letter.service, letter.source))
+        if done is None:
+            return outcome.error
+        stands = done.outcome
+        edits = self._task.edited is not None
+        ours = stands.operation in self._written.get((letter.service, letter.source), ())
+        if stands.action == self._task.action and (ours or not (edits or stands.edited)):
+            return ""
+        what = "edited" if stands.edited else stands.outcome
+        return f"it was {what} by somebody else before: {stands.who}"
 
     def _go_on(self, course: Course) -> None:
         """Nothing is under way: it is over, or there is more to ask for."""
