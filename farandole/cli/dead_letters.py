@@ -86,7 +86,11 @@ def list_(
     with shown() as progress, _desk(choice, progress) as desk:
         book = desk.book
         found = [(letter, book.state(letter)) for letters in book.letters.values() for letter in letters]
-        found = [(letter, stands) for letter, stands in found if stands in states and choice.fits(letter)]
+        found = [
+            (letter, stands)
+            for letter, stands in found
+            if stands in states and choice.fits(letter, book.newest(letter)[0])
+        ]
         found.sort(key=lambda each: (each[0].service, each[0].saga == "", each[0].saga, each[0].where))
         rows = [as_dict(book, letter, stands) for letter, stands in found]
     counts = Counter((row["service"], row["reason"], row["state"]) for row in rows)

@@ -1,4 +1,4 @@
-"""What an operator's command makes of what happens while it runs: other operators, new errors, a worker that is away."""
+"""What a command makes of what happens while it runs: other operators, new errors, a worker that is away."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
+from agents import inventory
+from farandole.message import Undecidable
 from farandole.redrive.asking import Asking, Task
+from farandole.redrive.choosing import Choice
 from farandole.redrive.editing import edited
+from farandole.redrive.report import as_dict
 from tests.farandole.bench_of_letters import Bench
 from tests.farandole.test_operations import park
-from tests.farandole.test_redriving import Desk, Wire, bench, mended, wire
+from tests.farandole.test_redriving import Desk, Wire, ask, bench, mended, wire
 
 __all__ = ["bench", "mended", "wire"]
 
@@ -45,3 +49,30 @@ def test_what_somebody_else_has_done_meanwhile_is_fine_only_if_it_is_what_was_as
     assert [course.error for course in results[1].failed] == (
         [] if fine else [f"it was {done} by somebody else before: anna"]
     )
+
+
+def test_the_letter_that_is_due_has_the_reason_and_error_of_its_last_try(
+    bench: Bench, wire: type[Wire], mended: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*arguments: Any, **named: Any) -> None:
+        raise Undecidable("another bug")
+
+    def said() -> list[tuple[str, str]]:
+        book = Desk(bench).book
+        rows = [as_dict(book, letter, "") for letters in book.letters.values() for letter in letters]
+        return [(row["reason"], row["error"]) for row in rows]
+
+    def chosen(reason: str) -> int:
+        return len(Choice(reasons=(reason,)).sequences(Desk(bench).book))
+
+    park(bench, 1, 2)
+    assert said() == [("decision-failed", "RuntimeError: a bug"), ("behind", "")]
+    with monkeypatch.context() as changed:
+        changed.setattr(inventory, "_move", other)
+        ask(bench)
+    assert said() == [(Undecidable.reason, "Undecidable: another bug"), ("behind", "")]
+    assert (chosen("decision-failed"), chosen(Undecidable.reason)) == (0, 1)
+    ask(bench, "discard", most=1)
+    assert (bench.parked()["d-1"].reason, bench.parked()["d-1"].error) == ("behind", "")
+    assert said() == [("decision-failed", "RuntimeError: a bug"), ("behind", "")]
+    assert (chosen(Undecidable.reason), chosen("behind")) == (0, 1)
