@@ -12,9 +12,10 @@ from farandole.redrive.asking import Asking, Task
 from farandole.redrive.choosing import Choice
 from farandole.redrive.editing import edited
 from farandole.redrive.report import as_dict
+from farandole.redrive.showing import words
 from tests.farandole.bench_of_letters import Bench
 from tests.farandole.test_operations import park
-from tests.farandole.test_redriving import Desk, Wire, ask, bench, mended, wire
+from tests.farandole.test_redriving import Desk, Wire, ask, bench, mended, the_letter, wire
 
 __all__ = ["bench", "mended", "wire"]
 
@@ -76,3 +77,22 @@ def test_the_letter_that_is_due_has_the_reason_and_error_of_its_last_try(
     assert (bench.parked()["d-1"].reason, bench.parked()["d-1"].error) == ("behind", "")
     assert said() == [("decision-failed", "RuntimeError: a bug"), ("behind", "")]
     assert (chosen(Undecidable.reason), chosen("behind")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("texts", "shown"),
+    [
+        (("o-1", "anna@example.org", "tok_secret", "Main Street 1"), False),
+        (("tok_secret", "o-1", "Main Street 1", ""), False),
+        (("t/1", "tok_secret", "order/1", ""), False),
+        (("t/1", "o-1", "order/1", ""), True),
+    ],
+)
+def test_what_looks_like_metadata_is_shown_only_if_it_is_where_there_are_secrets(
+    bench: Bench, texts: tuple[str, ...], shown: bool
+) -> None:
+    value = b"\0\0\0\x7f\x01" + b"".join(bytes([2 * len(text)]) + text.encode() for text in texts)
+    bench.take(bench.message("order", b"o-1", value))
+    said = words(bench.codec, the_letter(bench))
+    assert said.get("meta", {}).get("saga") == ("o-1" if shown else None)
+    assert ("tok_secret" in str(said), "not shown" in said["note"]) == (False, True)
