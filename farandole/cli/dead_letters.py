@@ -335,8 +335,7 @@ def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool, context
 
     with shown() as progress, _desk(choice, progress) as desk:
         chosen = choice.sequences(desk.book)
-        if task.action == "discard":
-            note_dealt_with(desk.book, dealt_with(desk.book, choice, chosen, task.most))
+        note_dealt_with(desk.book, dealt_with(desk.book, choice, chosen, task.most))
         if task.most is not None and context is not None:
             check_lasting(desk.book, choice, chosen, partial(command_for, context))
         unfit = [each for each in chosen if task.action == "redrive" and each.letters[0].truncated]

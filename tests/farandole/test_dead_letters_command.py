@@ -104,3 +104,23 @@ def test_all_that_waits_of_a_saga_may_be_discarded_by_its_name(bench: Bench, men
     assert run(*DISCARD, "--saga", "d-1", "--rest")[0] == 0
     assert states(bench) == ["discarded", "discarded"]
     assert run(*DISCARD, "--saga", "d-1", "--rest")[0] == 0
+
+
+@pytest.mark.parametrize("command", [EDIT, DISCARD, ("redrive",)])
+def test_what_is_named_and_not_there_to_be_dealt_with_is_said_to_be_so(
+    bench: Bench, mended: list[bool], run: Run, command: tuple[str, ...]
+) -> None:
+    park(bench, 1, 2)
+    park(bench, 3, saga="d-3")
+    mended.append(True)
+    for unknown in (("--saga", "d-2"), ("--letter", "stock/0/77"), ("--service", "order", "--letter", "stock/0/0")):
+        code, said = run(*command, *unknown)
+        assert (code, f"no dead letter is of {unknown[-1]}" in said) == (2, True)
+    code, said = run(*command, "--letter", "stock/0/1")
+    assert (code, "stock/0/0 is due first" in said) == (2, True)
+    assert (Wire.written, states(bench)) == (0, ["parked"] * 3)
+    assert run("redrive", "--saga", "d-3")[0] == 0
+    for done in (("--saga", "d-3"), ("--letter", "stock/0/2")):
+        code, said = run(*command, *done)
+        assert (code, "inventory stock/0/2: done before, it was redriven" in said) == (0, True)
+    assert (Wire.written, states(bench)) == (1, ["parked", "parked", "redriven"])
