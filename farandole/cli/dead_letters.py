@@ -180,7 +180,9 @@ def discard(
     """Leave letters alone for good. The saga's next one is due then, and with its last one it is not parked any more.
 
     A saga that has several letters does not say which one: name it with --letter, or mean --rest. So a repetition hits
-    no other. What is discarded never happens: think of what the saga waits for. The bytes stay in the queue.
+    no other.
+
+    What is discarded never happens: think of what the saga waits for. The bytes stay in the queue.
 
     Example: farandole dead-letters discard --letter order/3/17 --why "a test order"
     """
@@ -215,7 +217,7 @@ def edit(
     A saga that has several letters does not say which one: name it with --letter. So a repetition hits no other.
     What comes out has to fit the schema, and keeps topic, key, saga and metadata. The letter itself stays as it came.
 
-    Example: farandole dead-letters edit --saga o-17 --set currency=EUR --why "the shop sent euro"
+    Example: farandole dead-letters edit --letter order/3/17 --set currency=EUR --why "the shop sent euro"
     """
     from farandole.cli.naming import command_for, note_dealt_with
     from farandole.redrive.asking import Result, of_letter
