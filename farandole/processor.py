@@ -267,7 +267,8 @@ class Processor:
                     saga = None
                     self._check_beginning(message, event.saga)
                     saga = event.saga
-                if condemned and (topic, partition, last) in condemned:
+                # What is redriven may have been edited or mended; the broker's word on that is about its operation.
+                if condemned and again is None and (topic, partition, last) in condemned:
                     raise TooLarge("the broker refuses what this message causes")
                 decide, takes_time = found
                 effects = decide(event, message.timestamp()[1]) if takes_time else decide(event)

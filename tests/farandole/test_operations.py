@@ -224,6 +224,19 @@ def test_what_the_broker_refuses_of_a_redriven_letter_fails_again(desk: Bench, m
     assert (desk.said(), desk.outcomes[0].reason) == (["failed-again"], "output-too-large")
 
 
+def test_a_letter_of_what_the_broker_refused_once_can_be_redriven(desk: Bench) -> None:
+    refused = desk.received(5, "d-1")
+    desk.processor.condemn("stock", 0, refused.offset())
+    desk.take(refused)
+    assert desk.parked()["d-1"].reason == "output-too-large"
+    again = desk.asked(0, 0)
+    desk.processor.condemn("inventory.operations", 0, again.offset())  # what it causes is still too large
+    desk.take(again)
+    assert (desk.said(), desk.level()) == (["failed-again"], 0)
+    desk.take(desk.asked(0, 0))
+    assert (desk.said(), desk.level()) == (["failed-again", "redriven"], 5)
+
+
 def test_a_command_is_looked_at_as_when_it_came() -> None:
     """Whoever may edit could otherwise begin a saga on a partition where it never meets its answers."""
     desk = Bench(order.app)
