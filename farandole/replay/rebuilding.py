@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from events import FarandoleJournal
-from farandole.audit.reading import Offsets, Progress
+from farandole.audit.reading import Progress, Source
 from farandole.audit.records import LogRecord, Place
 from farandole.clients import MARK
 from farandole.codec import Codec
@@ -42,19 +42,6 @@ SAMPLES: Final = 20
 AT_A_SNAPSHOT: Final = (
     "begin at a snapshot that is not older than that: --from-snapshot FILE (`farandole replay snapshot`)"
 )
-
-
-class Source(Protocol):
-    """What is read: farandole.audit.reading.Reader, or a log in memory."""
-
-    @property
-    def partitions(self) -> Mapping[str, int]: ...
-    @property
-    def starts(self) -> Offsets: ...
-    def ends(self) -> dict[Place, int]: ...
-    def read(
-        self, first: Offsets, end: Offsets, take: Callable[[LogRecord], None], progress: Progress, what: str
-    ) -> int: ...
 
 
 Rows = dict[tuple[str, int], dict[bytes, bytes]]

@@ -8,14 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from farandole.audit.reading import Offsets, Progress
+from farandole.audit.reading import Offsets, Progress, Source
 from farandole.codec import Codec
 from farandole.replay.differing import Judge, Shadow
 from farandole.replay.history import History
 from farandole.replay.pace import Pace
 from farandole.replay.rebuilding import (
     Rebuilt,
-    Source,
     compare,
     past_retention,
     read_letters,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from agents import inventory, order
 from events import OrderLine, OrderPlaced, PlaceOrder, StockReceived
 from farandole.event import Meta
-from tests.farandole.bench_of_letters import RESTOCK, Bench
+from tests.farandole.bench_of_letters import RESTOCK, Bench, broken_until_mended
 
 
 @pytest.fixture
@@ -22,18 +21,8 @@ def desk() -> Iterator[Bench]:
 
 
 @pytest.fixture
-def mended(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`receive` fails as long as the list that it gives is empty."""
-    deploy: list[bool] = []
-    decide = inventory._move
-
-    def move(*arguments: Any, **named: Any) -> Any:
-        if not deploy:
-            raise RuntimeError("a bug")
-        return decide(*arguments, **named)
-
-    monkeypatch.setattr(inventory, "_move", move)
-    return deploy
+def mended(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    return broken_until_mended(monkeypatch)
 
 
 def park(desk: Bench, *quantities: int, saga: str = "d-1") -> None:

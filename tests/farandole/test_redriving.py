@@ -20,7 +20,7 @@ from farandole.redrive.editing import edited
 from farandole.redrive.queue import Book, Letter
 from farandole.redrive.report import as_dict, told
 from farandole.redrive.showing import words
-from tests.farandole.bench_of_letters import RESTOCK, Bench
+from tests.farandole.bench_of_letters import RESTOCK, Bench, broken_until_mended
 from tests.farandole.test_operations import park
 
 SECRET = "tok_visible_nowhere"
@@ -36,17 +36,7 @@ def bench() -> Iterator[Bench]:
 
 @pytest.fixture
 def mended(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """The decision fails as long as this is empty."""
-    deploy: list[bool] = []
-    decide = inventory._move
-
-    def move(*arguments: Any, **named: Any) -> Any:
-        if not deploy:
-            raise RuntimeError("a bug")
-        return decide(*arguments, **named)
-
-    monkeypatch.setattr(inventory, "_move", move)
-    return deploy
+    return broken_until_mended(monkeypatch)
 
 
 class Desk:
