@@ -144,7 +144,8 @@ class ParkedSagas:
         if row.done + 1 >= row.count:
             self.table.remove(saga)
         else:
-            self.table.put(saga, msgspec.structs.replace(row, done=row.done + 1, tries=0, updated=at))
+            due = msgspec.structs.replace(row, done=row.done + 1, tries=0, updated=at, reason=BEHIND, error="")
+            self.table.put(saga, due)
 
     def failed_again(self, saga: str, reason: str, error: str, at: int) -> None:
         """The letter that is due stays due. A row that keeps no explanation gets none."""

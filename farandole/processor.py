@@ -1,8 +1,7 @@
 """What one service does to a batch of messages: the deterministic heart of the engine.
 
-Given the same tables and the same messages in the same order, it produces the same bytes. It knows no Kafka, no
-clock and no
-thread: the engine feeds it what it consumed and carries out what it says, and so do the simulation and replay.
+Given the same tables and the same messages in the same order, it produces the same bytes. It knows no Kafka, no clock
+and no thread: the engine feeds it what it consumed and carries out what it says, and so do the simulation and replay.
 
 Invariants:
 - A message's effects are all there or none: its decision has a savepoint in the undo log, and its outputs are
@@ -215,13 +214,11 @@ class Processor:
 
     # ---- a batch
 
-    def process(self, messages: Iterable[Message]) -> None:
-        """Decide messages in the given order. Effects gather in `events`, `records` and `letters`."""
-        self._decide(messages, None)
+    def process(self, messages: Iterable[Message], again: list[Failure] | None = None) -> None:
+        """Decide messages in the given order. Effects gather in `events`, `records` and `letters`.
 
-    def _decide(self, messages: Iterable[Message], again: list[Failure] | None) -> None:
-        """again: what failed is noted here and leaves no trace, nor does what was taken: it is one message, redriven.
-        None: it is taken from its topic, and what fails is parked.
+        again: what failed is noted here and leaves no trace, nor does what was taken: it is one message, redriven.
+               None: it is taken from its topic, and what fails is parked.
         """
         routes: dict[bytes, _Route | None] = {}
         topic, partition, first, last = "", -1, -1, -1
@@ -267,7 +264,8 @@ class Processor:
                     saga = None
                     self._check_beginning(message, event.saga)
                     saga = event.saga
-                if condemned and (topic, partition, last) in condemned:
+                # What is redriven may have been edited or mended; the broker's word on that is about its operation.
+                if condemned and again is None and (topic, partition, last) in condemned:
                     raise TooLarge("the broker refuses what this message causes")
                 decide, takes_time = found
                 effects = decide(event, message.timestamp()[1]) if takes_time else decide(event)
@@ -367,7 +365,7 @@ class Processor:
 
     def _decide_again(self, letter: Redriven) -> Failure | None:
         failed: list[Failure] = []
-        self._decide([letter], failed)
+        self.process([letter], failed)
         return failed[0] if failed else None
 
     def _check_beginning(self, message: Message, saga: str) -> None:

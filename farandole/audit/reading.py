@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
@@ -67,6 +67,19 @@ _MOVING: Final = (
 
 _GONE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 _DENIED: Final = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+
+
+class Source(Protocol):
+    """What is read: a Reader, or a log in memory."""
+
+    @property
+    def partitions(self) -> Mapping[str, int]: ...
+    @property
+    def starts(self) -> Offsets: ...
+    def ends(self) -> dict[Place, int]: ...
+    def read(
+        self, first: Offsets, end: Offsets, take: Callable[[LogRecord], None], progress: Progress, what: str
+    ) -> int: ...
 
 
 class Reader:

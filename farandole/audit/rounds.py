@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import events
 from farandole import config as settings
@@ -20,7 +20,7 @@ from farandole.audit.fold import Fold
 from farandole.audit.gateway import Gateway
 from farandole.audit.judging import History, Judgement, Persistence, Terms, compare_gateway, judge
 from farandole.audit.passcodes import Passcodes
-from farandole.audit.reading import PATIENCE, Offsets, Progress, Reader
+from farandole.audit.reading import PATIENCE, Offsets, Progress, Reader, Source
 from farandole.audit.records import LogRecord, Place
 from farandole.audit.report import Reading, Report
 from farandole.codec import Codec
@@ -57,19 +57,6 @@ class Options:
     settled: bool = False
     open_for: float = OPEN_FOR
     pause: float = PAUSE
-
-
-class Source(Protocol):
-    """What is audited: farandole.audit.reading.Reader, or a log in memory."""
-
-    @property
-    def partitions(self) -> Mapping[str, int]: ...
-    @property
-    def starts(self) -> Offsets: ...
-    def ends(self) -> dict[Place, int]: ...
-    def read(
-        self, first: Offsets, end: Offsets, take: Callable[[LogRecord], None], progress: Progress, what: str
-    ) -> int: ...
 
 
 def run(

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,7 +86,11 @@ def list_(
     with shown() as progress, _desk(choice, progress) as desk:
         book = desk.book
         found = [(letter, book.state(letter)) for letters in book.letters.values() for letter in letters]
-        found = [(letter, stands) for letter, stands in found if stands in states and choice.fits(letter)]
+        found = [
+            (letter, stands)
+            for letter, stands in found
+            if stands in states and choice.fits(letter, book.newest(letter)[0])
+        ]
         found.sort(key=lambda each: (each[0].service, each[0].saga == "", each[0].saga, each[0].where))
         rows = [as_dict(book, letter, stands) for letter, stands in found]
     counts = Counter((row["service"], row["reason"], row["state"]) for row in rows)
@@ -159,6 +164,7 @@ def redrive(
 
 @app.command()
 def discard(
+    context: typer.Context,
     why: Annotated[str, typer.Option(help="Why. It is kept.")],
     service: Services = None,
     saga: Sagas = None,
@@ -171,23 +177,26 @@ def discard(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Leave letters alone for good. Of a saga it is the letter that is due; the next one is due then, and with the last
-    one the saga is not parked any more.
+    """Leave letters alone for good. The saga's next one is due then, and with its last one it is not parked any more.
+
+    A saga that has several letters does not say which one: name it with --letter, or mean --rest. So a repetition hits
+    no other.
 
     What is discarded never happens: think of what the saga waits for. The bytes stay in the queue.
 
-    Example: farandole dead-letters discard --saga o-17 --why "a test order"
+    Example: farandole dead-letters discard --letter order/3/17 --why "a test order"
     """
     choice = _choice(service, saga, reason, letter, None, None)
     if not why.strip():
         raise ConfigError("a discard needs a reason", where="--why")
     if not (saga or reason or letter):
         raise ConfigError("which letters?", mend="--saga, --letter or --reason")
-    _carry_out(choice, _task("discard", who, why, None if rest else 1, rate, patience), dry_run, as_json)
+    _carry_out(choice, _task("discard", who, why, None if rest else 1, rate, patience), dry_run, as_json, context)
 
 
 @app.command()
 def edit(
+    context: typer.Context,
     why: Annotated[str, typer.Option(help="Why. It is kept.")],
     service: Services = None,
     saga: Sagas = None,
@@ -205,12 +214,15 @@ def edit(
 ) -> None:
     """Have one letter decided again with other fields: the one of a saga that is due, or one that parks none.
 
+    A saga that has several letters does not say which one: name it with --letter. So a repetition hits no other.
     What comes out has to fit the schema, and keeps topic, key, saga and metadata. The letter itself stays as it came.
 
-    Example: farandole dead-letters edit --saga o-17 --set currency=EUR --why "the shop sent euro"
+    Example: farandole dead-letters edit --letter order/3/17 --set currency=EUR --why "the shop sent euro"
     """
-    from farandole.redrive.asking import of_letter
+    from farandole.cli.naming import command_for, note_dealt_with
+    from farandole.redrive.asking import Result, of_letter
     from farandole.redrive.editing import edited, read_document
+    from farandole.redrive.naming import check_lasting, dealt_with
     from farandole.redrive.report import print_edited, print_result
 
     if not (saga or letter) or not (changes or from_json):
@@ -218,7 +230,13 @@ def edit(
     choice = _choice(service, saga, None, letter, None, None)
     document = read_document(from_json) if from_json else None
     with shown() as progress, _desk(choice, progress) as desk:
+        chosen = choice.sequences(desk.book)
+        if before := dealt_with(desk.book, choice, chosen, 1):
+            note_dealt_with(desk.book, before)
+            show_outcome(Result("redrive", [], 0.0), as_json, print_result)
+            return
         found = _the_one(desk.book, choice)
+        check_lasting(desk.book, choice, chosen, partial(command_for, context))
         _check_due(desk.book, found)
         keys = _topics().keys()
         value = edited(desk.book.codec, found, keys[found.source.topic], changes or [], document)
@@ -311,11 +329,17 @@ def _asking(desk: Desk, task: Task, progress: Report) -> Any:
     return Asking(config.kafka_client_config(), config.namespace(), desk, task, progress)
 
 
-def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool) -> None:
+def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool, context: typer.Context | None = None) -> None:
+    """context: of the command, where it means one letter of a saga."""
+    from farandole.cli.naming import command_for, note_dealt_with
+    from farandole.redrive.naming import check_lasting, dealt_with
     from farandole.redrive.report import print_plan, print_result
 
     with shown() as progress, _desk(choice, progress) as desk:
         chosen = choice.sequences(desk.book)
+        note_dealt_with(desk.book, dealt_with(desk.book, choice, chosen, task.most))
+        if task.most is not None and context is not None:
+            check_lasting(desk.book, choice, chosen, partial(command_for, context))
         unfit = [each for each in chosen if task.action == "redrive" and each.letters[0].truncated]
         chosen = [each for each in chosen if each not in unfit]
         for each in unfit:

@@ -212,14 +212,16 @@ def _show_plan(options: Options, as_json: bool) -> None:
 
 
 def _play(options: Options, out: Path | None, as_json: bool) -> int:
-    from farandole.load.html import write
+    from farandole.load.html import writable, write
     from farandole.load.outcome import print_outcome
     from farandole.load.run import prepared, reports_home
 
+    folder = out or reports_home()
+    writable(folder)
     signal.signal(signal.SIGTERM, terminated)
     with shown() as progress, prepared(options, progress) as playing:
         outcome = playing.play()
         progress("stopping", 0, 0)
-    write(outcome, out or reports_home())
+    write(outcome, folder)
     show_outcome(outcome, as_json, print_outcome)
     return INTERRUPTED if outcome.interrupted else int(not outcome.ok)

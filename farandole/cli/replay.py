@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import sys
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,6 +80,8 @@ def inspect(
         raise ConfigError("one saga is read as a whole", where="--resume", mend="leave --resume out")
     if out and out.exists() and not resume:
         raise ConfigError("the file is there already", where=str(out), mend="name another one, or give --resume")
+    _probe(out, "--out")
+    _probe(resume, "--resume", beside=True)
     with opened() as found, shown(eta=True) as progress:
         stretches = dict(stretch(text) for text in offsets or ())
         selection = Selection(
@@ -99,8 +104,7 @@ def inspect(
         inspection = inspecting.Inspection(found.project.codec, selection, where, Pace(rate), limit)
         with ExitStack() as stack:
             file = stack.enter_context(out.open("a")) if out else sys.stdout
-            for number, stop in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, terminated)):
-                signal.signal(number, lambda n, frame, stop=stop: inspection.interrupt(lambda: stop(n, frame)))  # type: ignore[misc]
+            _stopped_by(inspection.interrupt)
             try:
                 inspection.run(found.reader, lambda text: print(text, file=file), progress)
                 file.flush()
@@ -111,6 +115,41 @@ def inspect(
                 if resume:
                     file.flush()
                     inspecting.save(resume, asked, inspection)
+
+
+@contextmanager
+def _written(path: Path, option: str) -> Iterator[None]:
+    """Around what writes a file: ConfigError if it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"the file cannot be written: {error.strerror or error}",
+            where=f"{option} {path}",
+            mend="name a file in a directory that is there, that you may write to and that has room",
+        ) from error
+
+
+def _probe(path: Path | None, option: str, beside: bool = False) -> None:
+    """Before an hour of work whose result goes there. The file itself is left as it is.
+
+    beside: it is written beside its place first, and moved there
+    """
+    if path is None:
+        return
+    with _written(path, option):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if beside or not path.exists():
+            tempfile.TemporaryFile(dir=path.parent).close()
+        elif path.is_file():  # to open a pipe would wait for its reader
+            path.open("a").close()
+
+
+def _stopped_by(interrupt: Callable[[Callable[[], None]], None]) -> None:
+    """Signals stop the command when what it has under way is whole."""
+    for number, stop in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, terminated)):
+        signal.signal(number, lambda n, frame, stop=stop: interrupt(lambda: stop(n, frame)))  # type: ignore[misc]
 
 
 def _plan(where: Any, as_json: bool) -> None:
@@ -155,6 +194,7 @@ def rebuild(
     from farandole.replay.rebuilding import Rebuilder, compare, read_live
     from farandole.replay.snapshot import Snapshot
 
+    _probe(resume, "--resume", beside=True)
     if resume and resume.exists():
         from_snapshot = resume
     with opened() as found, shown(eta=True) as progress:
@@ -165,11 +205,13 @@ def rebuild(
         live = read_live(found.reader, replica, progress)
         until = live.position | {p: found.reader.ends()[f"{service}.journal", p] for p in live.moving}
         rebuilder = Rebuilder(found.reader, replica, snapshot, Pace(rate))
+        _stopped_by(rebuilder.interrupt)
         try:
             rebuilt = rebuilder.run(until, progress)
         finally:
             if resume and rebuilder.rebuilt.position:
-                rebuilder.so_far().save(resume, found.namespace)
+                with _written(resume, "--resume"):
+                    rebuilder.so_far().save(resume, found.namespace)
         outcome = report.Comparison(rebuilt, live.moving, compare(live, rebuilt, replica), from_snapshot)
         if apply and not dry_run and outcome.differing:
             outcome.written = Applier(found.config, found.namespace, found.reader, replica).apply(
@@ -217,16 +259,18 @@ def shadow(
         None if begin is None else instant(begin, "--from-timestamp"),
         None if end is None else instant(end, "--to-timestamp"),
     )
+    _probe(out, "--out")
     with opened() as found, shown(eta=True) as progress:
-        planned = plan(found.reader, found.topics)
         if dry_run:
+            planned = plan(found.reader, found.topics, found.project.codec, progress)
             print(json.dumps(planned) if as_json else f"{planned['offsets']:,} offsets in {planned['topics']} topics")
             return
         replicas = {service: found.replica(service) for service in found.topics.services}
         options = {"unasked": unasked, "window": window, "flow": flow, "pace": Pace(rate)}
         outcome = shadow(found.reader, found.topics, replicas, progress, **options)  # type: ignore[arg-type]
     if out:
-        out.write_text("".join(line(each.to_dict()) + "\n" for each in outcome.differing))
+        with _written(out, "--out"):
+            out.write_text("".join(line(each.to_dict()) + "\n" for each in outcome.differing))
     shadow_report.show(outcome, as_json)
 
 
@@ -247,6 +291,7 @@ def snapshot(
     from farandole.replay.rebuilding import read_live
     from farandole.replay.snapshot import Snapshot
 
+    _probe(out, "--out", beside=True)
     with opened() as found, shown(eta=True) as progress:
         live = read_live(found.reader, found.replica(service), progress)
         if live.moving:
@@ -256,7 +301,8 @@ def snapshot(
                 mend="try again when it is quieter",
             )
         made = Snapshot(service, live.position, live.rows, live.times)
-        made.save(out, found.namespace)
+        with _written(out, "--out"):
+            made.save(out, found.namespace)
     if as_json:
         print(json.dumps({"service": service, "file": str(out), "rows": made.count, "position": made.position}))
     else:

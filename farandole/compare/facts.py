@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from farandole.audit.reading import Progress
+from farandole.audit.reading import Progress, Source
 from farandole.audit.records import LogRecord
-from farandole.audit.rounds import Source
 from farandole.codec import Codec
 from farandole.replay.origins import origin_of
 from farandole.replay.track import saga_of

@@ -8,7 +8,7 @@ they ended; a run in which the generator was the bottleneck says so.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from farandole.load.histogram import Histogram, summed
@@ -67,6 +67,7 @@ def latency_of(histogram: Histogram, objective: Objective | None = None) -> dict
         low, high = share_between(above, histogram.count)
         figures |= {
             "objective": str(objective),
+            "objective_ms": ms(histogram.percentile(objective.percent)),
             "held": objective.held_by(histogram),
             "above": above,
             "share_above": round(above / histogram.count, 6) if histogram.count else None,
@@ -103,6 +104,19 @@ def stage_of(played: Played, recorder: Recorder, sampler: Sampler, objective: Ob
         "answers": {**latency_of(played.answers), "statuses": dict(played.statuses)} if played.statuses else None,
         "generator": generator_of(played),
     }
+
+
+def missed_by(row: Mapping[str, Any], objective: Objective) -> list[str]:
+    """Why a stage, by its row, is no proof that a rate is held; empty: it is one."""
+    why = []
+    if row["latency"]["objective_ms"] is None:
+        why.append("no order ended")
+    elif not row["latency"]["held"]:
+        why.append(f"{row['latency']['objective_ms']:,} ms at p{objective.percent:g}")
+    # They have no latency: without this, a system that refuses most of its orders is the quicker for it.
+    why += [f"{row['failed']} orders were not placed"] if row["failed"] else []
+    why += [f"{what} grew" for what in row["grows"]]
+    return why + (["given up early"] if row["cut"] else [])
 
 
 def grows(played: Played, sampler: Sampler) -> list[str]:

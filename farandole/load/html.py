@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from farandole.errors import ConfigError
 from farandole.load.objective import Objective
 from farandole.load.outcome import LATENCIES, Outcome, confidence, number, remark
 from farandole.load.page import facts, heading, page, table, tiles, verdict
@@ -23,8 +25,35 @@ SPARE: Final = ("c4", "c8", "c6", "cg")
 """Colours of services that have none of their own."""
 
 
+def writable(folder: Path) -> None:
+    """ConfigError if no report could be written there: better known before a load than after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        raise ConfigError(
+            f"no report can be written: {error.strerror or error}",
+            where=str(folder),
+            mend="another folder with --out, or make this one writable",
+        ) from None
+
+
 def write(outcome: Outcome, folder: Path) -> None:
-    """`<run>.html` and `<run>.json`, and their paths into the outcome."""
+    """`<run>.html` and `<run>.json`, and their paths into the outcome. What cannot be written is a problem of it: the
+    figures are there all the same.
+    """
+    try:
+        _write(outcome, folder)
+    except OSError as error:
+        outcome.reports = []
+        outcome.problems.append(
+            f"the report could not be written to {folder}: {error.strerror or error}; make room there, or choose "
+            "another folder with --out; with --json all figures are on standard output"
+        )
+
+
+def _write(outcome: Outcome, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = outcome.figures["run"]["name"]
     html, data = folder / f"{name}.html", folder / f"{name}.json"
@@ -238,7 +267,7 @@ def _limit(limit: Mapping[str, Any] | None) -> Iterable[str]:
                     "yes" if probe["held"] else "no",
                     number(probe["latency"]["p99_ms"]),
                     *_shares(probe["latency"]),
-                    probe["why"] + ("" if probe["valid"] else "; generator too slow"),
+                    probe["why"] + ("" if probe["kept_up"] else "; generator too slow"),
                 ),
             )
             for probe in limit["probes"]

@@ -25,16 +25,28 @@ MOST_AGAIN: Final = 4
 
 @dataclass(frozen=True)
 class Probe:
-    """One rate, and whether it was held; why it was not; valid: the generator could place so many."""
+    """One rate, and whether it was held; why it was not.
+
+    valid:   the generator could place so many, or they were held in spite of it
+    kept_up: the generator was not the bottleneck at all
+    """
 
     rate: float
     held: bool
     why: str = ""
     valid: bool = True
+    kept_up: bool = True
     figures: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"rate": self.rate, "held": self.held, "why": self.why, "valid": self.valid, **self.figures}
+        return {
+            "rate": self.rate,
+            "held": self.held,
+            "why": self.why,
+            "valid": self.valid,
+            "kept_up": self.kept_up,
+            **self.figures,
+        }
 
 
 @dataclass
@@ -48,8 +60,8 @@ class Found:
 
     @property
     def sure(self) -> bool:
-        """There is a rate, and one above it that the system does not hold."""
-        return self.rate is not None and self.missed is not None
+        """There is a rate, confirmed by a generator that kept up, and one above it that the system does not hold."""
+        return self.rate is not None and self.missed is not None and self.probes[-1].kept_up
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -89,7 +101,7 @@ class _Search:
     def run(self, start: float) -> Found:
         held = self._down(start) if not self._try(start) else self._up(start)
         if held is None:
-            return Found(None, self.missed, self.probes, f"not even {self.missed:g} orders/s are held")
+            return Found(None, self.missed, self.probes, self._nothing())
         held = self._second_chance(self._between(held))
         confirmed = self._confirm(held)
         return Found(confirmed, self.missed, self.probes, self._said(confirmed))
@@ -154,12 +166,18 @@ class _Search:
             rate = round(rate * (1 - BACK * 2**number), 1)
         return None
 
+    def _nothing(self) -> str:
+        if self.missed is None:  # no probe says anything of the system
+            return f"no rate is known to be held: {self.bound}"
+        return f"not even {self.missed:g} orders/s are held"
+
     def _said(self, confirmed: float | None) -> str:
         if confirmed is None:
             return "what was held once was not held again: the figures are not steady enough for an answer"
+        doubt = "" if self.probes[-1].kept_up else "; not sure: the generator was the bottleneck when it was confirmed"
         if self.missed is None:
-            return f"{confirmed:g} orders/s are held; {self.bound}, so the limit may be higher"
-        return f"{confirmed:g} orders/s are held, {self.missed:g} are not"
+            return f"{confirmed:g} orders/s are held; {self.bound}, so the limit may be higher{doubt}"
+        return f"{confirmed:g} orders/s are held, {self.missed:g} are not{doubt}"
 
 
 def _round(low: float, rate: float, high: float) -> float:

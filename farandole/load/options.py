@@ -94,8 +94,17 @@ class Options:
         if self.soak_minutes and not self.find_limit:
             raise ConfigError("a soak comes after a search", where="--soak-minutes", mend="with --find-limit")
         self.mix.check(over_http=self.via == "http")
-        if not self.find_limit:
+        if self.find_limit:
+            self._check_search()
+        else:
             self.planned()
+
+    def _check_search(self) -> None:
+        """Its longest stages, at both ends: hours later is too late to refuse one."""
+        for rate in (self.first_rate, self.highest):
+            self.probe(rate, confirming=True, cold=True)
+        if self.soak_minutes:
+            self.soak(self.highest)
 
     def _check_unused(self, way: str) -> None:
         """A flag that would do nothing is a misunderstanding."""
@@ -113,6 +122,11 @@ class Options:
         """The objective, if there is one: a search always has one."""
         return self.objective or (Objective.parse(USUAL) if self.find_limit else None)
 
+    @property
+    def first_rate(self) -> float:
+        """Of a search: never above the highest."""
+        return min(_chosen(self.rate, FIRST_RATE), self.highest)
+
     def planned(self) -> list[Stage]:
         """The stages of a load that is no search."""
         if self.burst:
@@ -120,16 +134,16 @@ class Options:
         if self.stages:
             stages = list(self.stages)
         elif self.steps:
-            seconds = self.step_seconds or STEP_SECONDS
+            seconds = _chosen(self.step_seconds, STEP_SECONDS)
             stages = [steady(f"{rate:g}/s", rate, seconds) for rate in self.steps]
         else:
-            rate = self.rate or RATE
-            stages = [steady(f"{rate:g}/s", rate, (self.minutes or MINUTES) * 60)]
+            rate = _chosen(self.rate, RATE)
+            stages = [steady(f"{rate:g}/s", rate, _chosen(self.minutes, MINUTES) * 60)]
         return with_warm_up(stages, 10.0 if self.warm_up is None else self.warm_up)
 
     def probe(self, rate: float, confirming: bool, cold: bool) -> list[Stage]:
         """The stages of one rate of a search; cold: of the first one."""
-        seconds = (self.step_seconds or PROBE_SECONDS) * (CONFIRMING if confirming else 1)
+        seconds = _chosen(self.step_seconds, PROBE_SECONDS) * (CONFIRMING if confirming else 1)
         name = f"{rate:g}/s" + (" again" if confirming else "")
         warm_up = self.warm_up if self.warm_up is not None else COLD_WARM_UP if cold else PROBE_WARM_UP
         return with_warm_up([steady(name, rate, seconds)], warm_up)
@@ -150,6 +164,20 @@ class Options:
             "seed": self.seed,
             "mix": self.mix.to_dict(),
             "warm_up": self.warm_up,
+            **self._plan(),
+        }
+
+    def _plan(self) -> dict[str, Any]:
+        """What `load` leaves out: a profile's name, say, is not its stages."""
+        if not self.find_limit:
+            return {
+                "planned": [f"{each.name}: {each}{'' if each.measured else ', not counted'}" for each in self.planned()]
+            }
+        return {
+            "rate": self.first_rate,
+            "step_seconds": _chosen(self.step_seconds, PROBE_SECONDS),
+            "precision": self.precision,
+            "highest": self.highest,
         }
 
     @property
@@ -163,12 +191,17 @@ class Options:
         return ", ".join(str(stage) for stage in self.planned() if stage.measured)
 
 
+def _chosen(wish: float | None, usual: float) -> float:
+    """0 is a wish, too: one that is refused where it makes no load."""
+    return usual if wish is None else wish
+
+
 def plan_of(options: Options) -> dict[str, Any]:
     """For --dry-run: what would be done, and how much of it."""
     mix = options.mix
     stock = {"skus": mix.skus, "pieces_of_each": PIECES}
     if options.find_limit:
-        first = options.probe(options.rate or FIRST_RATE, confirming=False, cold=True)
+        first = options.probe(options.first_rate, confirming=False, cold=True)
         return {
             **_common(options, stock),
             "stages": [stage.to_dict() for stage in first],

@@ -20,7 +20,9 @@ LATENCIES = ("p50", "p90", "p99", "p99.9", "max")
 
 @dataclass
 class Outcome:
-    """figures: everything but the verdict; see docs/operating-load.md. valid: the generator was not the bottleneck."""
+    """figures: everything but the verdict; see docs/operating-load.md. valid: the generator was not the bottleneck in
+    the stages by which the run is judged.
+    """
 
     figures: dict[str, Any]
     problems: list[str] = field(default_factory=list)

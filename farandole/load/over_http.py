@@ -20,6 +20,7 @@ from farandole.errors import FarandoleError
 from farandole.load.orders import Order, Orders
 from farandole.load.recorder import Played, Recorder
 from farandole.load.sending import Cpu, Pace
+from farandole.onloop import OnLoop
 
 MOST_CONNECTIONS: Final = 500
 """At once. Beyond it requests wait for one, and their clocks run."""
@@ -42,6 +43,7 @@ class HttpSender:
     def __init__(self, orders: Orders, recorder: Recorder, *, urls: Sequence[str], others_cpu: Cpu) -> None:
         self._recorder, self._urls = recorder, itertools.cycle(urls)
         self._loop = asyncio.new_event_loop()
+        self._on_loop = OnLoop(self._loop)
         self._cpu = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._pace = Pace(orders, recorder, self._place, lambda: self._cpu + others_cpu())
@@ -77,7 +79,7 @@ class HttpSender:
 
     def _place(self, order: Order, due: float, played: Played) -> None:
         self._recorder.placed(order.saga.encode(), due, played)
-        self._loop.call_soon_threadsafe(self._begin, order, due, played)
+        self._on_loop.call(self._begin, order, due, played)
 
     # ---- in the connections' thread
 

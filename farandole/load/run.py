@@ -21,7 +21,7 @@ from farandole.kafka import EmbeddedKafka
 from farandole.load import figures, limit
 from farandole.load.endings import Endings
 from farandole.load.limit import Found, Probe
-from farandole.load.options import FIRST_RATE, KEEP_SECONDS, Options
+from farandole.load.options import KEEP_SECONDS, Options
 from farandole.load.orders import Orders
 from farandole.load.outcome import Outcome
 from farandole.load.over_http import HttpSender
@@ -187,7 +187,7 @@ class Load:
                 self.drained = played[-1].last_end - played[-1].began
             return
         try:
-            self.found = limit.search(self._probe, options.rate or FIRST_RATE, options.highest, options.precision)
+            self.found = limit.search(self._probe, options.first_rate, options.highest, options.precision)
         except _NotDrained as stuck:
             self.problems.append(f"the search was given up: {stuck}")
             return
@@ -288,20 +288,18 @@ class Load:
         counted = played[-1]
         self._drain(2 * objective.seconds)  # what is open longer has missed it, whenever it ends
         row = figures.stage_of(counted, self.recorder, self.sampler, objective)
-        why = [f"{row['latency']['p99_ms']:,} ms at p99"] if not row["latency"]["held"] else []
-        why += [f"{what} grew" for what in row["grows"]]
-        why += ["given up early"] if counted.cut else []
-        probe = Probe(
+        if not self._drain(self.options.timeout):
+            raise _NotDrained(f"what {rate:g} orders/s left behind was not gone within {self.options.timeout:.0f} s")
+        why = figures.missed_by({**row, "failed": counted.failed}, objective)  # some fail while they are drained
+        return Probe(
             rate,
             held=not why,
             why="; ".join(why),
             # Lateness is part of the latency: a rate that was held in spite of it is held.
             valid=not why or not row["generator"]["bottleneck"],
+            kept_up=not row["generator"]["bottleneck"],
             figures={"latency": row["latency"], "placed": counted.placed},
         )
-        if not self._drain(self.options.timeout):
-            raise _NotDrained(f"what {rate:g} orders/s left behind was not gone within {self.options.timeout:.0f} s")
-        return probe
 
     def _lost(self, played: Played) -> bool:
         objective = self.options.wanted

@@ -27,8 +27,11 @@ def summary(load: Load, audit: dict[str, Any] | None) -> Outcome:
     rows = [row for row, each in zip(stages, recorder.played, strict=True) if any(each is one for one in judged)]
     window = sampler.between(judged[0].began, max(each.over for each in judged)) if judged else []
     generator = _generator(rows, judged)
+    for row in stages:
+        _doubt(row["latency"], row["generator"]["bottleneck"])
     problems = [*load.problems, *_problems(load, rows, latency)]
-    valid = not generator["bottleneck"] and (load.found is None or all(each.valid for each in load.found.probes))
+    # By what is judged alone: a search may well end where the generator does, and its limit is not sure then.
+    valid = not generator["bottleneck"]
     if objective is not None and generator["bottleneck"] and rows:
         problems.append(f"whether {objective} is held is not known: the generator was the bottleneck")
     found = {
@@ -49,7 +52,7 @@ def summary(load: Load, audit: dict[str, Any] | None) -> Outcome:
         },
         "totals": _totals(load),
         "latency": {
-            **figures.latency_of(latency, objective),
+            **_doubt(figures.latency_of(latency, objective), generator["bottleneck"]),
             "curve": figures.curve_of(latency),
             "objective_said": _objective_said(load, rows),
         },
@@ -131,8 +134,18 @@ def _objective_said(load: Load, rows: list[dict[str, Any]]) -> str:
     objective = load.options.wanted
     if objective is None or not rows:
         return ""
-    missed = [row["name"] for row in rows if not row["latency"]["held"]]
-    return f"{objective} is missed by {', '.join(missed)}" if missed else f"{objective} is held"
+    missed = [row["name"] for row in rows if row["latency"]["held"] is False]
+    if missed:
+        return f"{objective} is missed by {', '.join(missed)}"
+    unknown = any(row["latency"]["held"] is None for row in rows)
+    return f"whether {objective} is held is not known" if unknown else f"{objective} is held"
+
+
+def _doubt(latency: dict[str, Any], bottleneck: list[str]) -> dict[str, Any]:
+    """held: None where the generator was the bottleneck: it is not known what the system would have done."""
+    if bottleneck and "held" in latency:
+        latency["held"] = None
+    return latency
 
 
 def _burst(load: Load) -> dict[str, Any] | None:

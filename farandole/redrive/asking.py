@@ -5,13 +5,13 @@ Invariants:
   asked for, and those that were are ignored by the service.
 - Nothing is remembered but what is in the topics. A command that is killed and repeated finds what it has asked for
   already, waits for that, and asks for the rest.
-- At the most WINDOW operations wait for their outcome.
+- At the most WINDOW operations wait for their outcome, and with a rate about those of a second.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +20,7 @@ from confluent_kafka import KafkaError, Producer
 
 from events import FarandoleOperation, FarandoleOutcome
 from farandole.audit.reading import Progress
+from farandole.audit.records import Where
 from farandole.config import ClientConfig
 from farandole.errors import BrokerError
 from farandole.operations import DISCARD, DONE, FAILED_AGAIN, IGNORED, REDRIVE
@@ -150,21 +151,25 @@ class Asking:
             {**config, "enable.idempotence": True, "linger.ms": 5, "message.max.bytes": 2_097_152, "retries": 10}
         )
         self._failed: KafkaError | None = None
-        self._in_flight = self._sent = self._settled = 0
+        self._written: defaultdict[tuple[str, Where], set[int]] = defaultdict(set)
+        """Letter → offsets of this command's operations about it."""
+        self._in_flight = self._settled = 0
+        self._tokens, self._filled = 1.0, 0.0
+        """Operations that the rate allows at the moment of `_filled`."""
 
     def carry_out(self, chosen: Iterable[Sequence]) -> Result:
         """Ask about these sequences, and wait until each is done, or has failed again. BrokerError if nothing comes."""
         courses = [self._begin(sequence) for sequence in chosen]
-        began = heard = time.monotonic()
+        began = heard = self._filled = time.monotonic()
         while under_way := [course for course in courses if not course.over]:
-            settled, sent = self._settled, self._sent
-            self._write(under_way, self._allowed(began))
+            settled = self._settled
+            self._write(under_way, self._allowed(time.monotonic()))
             self._desk.read(lambda what, done, total: None, "")
             for course in under_way:
                 self._look_at(course)
             self._tell(courses)
             paced = not self._in_flight and any(_has_more(course, self._task.most) for course in under_way)
-            if self._settled > settled or self._sent > sent or paced:
+            if self._settled > settled or paced:
                 heard = time.monotonic()
             elif time.monotonic() - heard > self._task.patience:
                 raise self._no_outcome(under_way)
@@ -185,11 +190,14 @@ class Asking:
 
     # ---- writing
 
-    def _allowed(self, began: float) -> int:
-        """How many operations may be written now."""
+    def _allowed(self, now: float) -> int:
+        """How many operations may be written now. What a rate did not use is not made up for, but for a second's."""
         room = min(AT_ONCE, WINDOW - self._in_flight)
         if self._task.rate is not None:
-            room = min(room, int((time.monotonic() - began) * self._task.rate) + 1 - self._sent)
+            second = max(1.0, self._task.rate)
+            self._tokens = min(second, self._tokens + (now - self._filled) * self._task.rate)
+            self._filled = now
+            room = min(room, int(self._tokens), int(second) - self._in_flight)
         return max(0, room)
 
     def _write(self, courses: list[Course], allowed: int) -> None:
@@ -229,8 +237,9 @@ class Asking:
                 self._failed = error
             else:
                 course.asked[message.offset()] = letter
+                self._written[letter.service, letter.source].add(message.offset())
 
-        self._sent += 1
+        self._tokens -= 1
         self._in_flight += 1
         self._producer.produce(
             f"{self._namespace}{letter.service}.operations",
@@ -255,12 +264,25 @@ class Asking:
         self._in_flight -= 1
         self._settled += 1
         course.counts[outcome.outcome] += 1
-        # Ignored, and dealt with by somebody else meanwhile: that is as well.
-        ignored = outcome.outcome == IGNORED and (letter.service, letter.source) not in self._book.done
-        if ignored or outcome.outcome == FAILED_AGAIN:
+        if outcome.outcome == FAILED_AGAIN:
             course.error = course.error or outcome.error
-        elif outcome.outcome in DONE and outcome.left == 0:
+            return
+        if outcome.outcome in DONE and outcome.left == 0:
             course.gone = True
+        course.error = course.error or self._otherwise(letter, outcome)
+
+    def _otherwise(self, letter: Letter, outcome: FarandoleOutcome) -> str:
+        """Empty if what was asked is what was done, by whomever; an edit only if it was this one."""
+        done = self._book.done.get((letter.service, letter.source))
+        if done is None:
+            return outcome.error
+        stands = done.outcome
+        edits = self._task.edited is not None
+        ours = stands.operation in self._written.get((letter.service, letter.source), ())
+        if stands.action == self._task.action and (ours or not (edits or stands.edited)):
+            return ""
+        what = "edited" if stands.edited else stands.outcome
+        return f"it was {what} by somebody else before: {stands.who}"
 
     def _go_on(self, course: Course) -> None:
         """Nothing is under way: it is over, or there is more to ask for."""

@@ -83,11 +83,12 @@ class Sequence(NamedTuple):
 
     @property
     def reason(self) -> str:
-        return self.row.reason if self.row else self.letters[0].reason
+        """The newest one of the letter that is due: a row that was written before its first try is not about it."""
+        return self.row.reason if self.row and self.row.tries else self.letters[0].reason
 
     @property
     def error(self) -> str:
-        return (self.row.error if self.row else "") or self.letters[0].error
+        return (self.row.error if self.row and self.row.tries else "") or self.letters[0].error
 
 
 class Book:
@@ -213,6 +214,12 @@ class Book:
         begin = next((n for n in range(len(letters) - 1, -1, -1) if letters[n].source == first), None)
         outstanding = [] if begin is None else letters[begin + row.done :]
         return Sequence(key, str(first), row.done, outstanding, row)
+
+    def newest(self, letter: Letter) -> tuple[str, str]:
+        """Reason and error of a letter: of the one that is due, those of its last try."""
+        found = self.sequence((letter.service, letter.source.partition, letter.saga)) if letter.saga else None
+        is_due = found is not None and found.letters and found.letters[0] is letter
+        return (found.reason, found.error) if found is not None and is_due else (letter.reason, letter.error)
 
     def sequences(self) -> Iterator[Sequence]:
         """All that is outstanding: sagas in the order in which they were parked, then letters that park none."""

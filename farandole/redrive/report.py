@@ -29,12 +29,13 @@ LISTED: Final = 50
 def as_dict(book: Book, letter: Letter, state: str) -> dict[str, Any]:
     done = book.done.get((letter.service, letter.source))
     row = book.row((letter.service, letter.source.partition, letter.saga)) if letter.saga else None
+    reason, error = book.newest(letter)
     return {
         "service": letter.service,
         "saga": letter.saga,
         "state": state,
-        "reason": letter.reason,
-        "error": letter.error,
+        "reason": reason,
+        "error": error,
         "time": _moment(letter.time),
         "letter": str(letter.where),
         "source": str(letter.source),
@@ -69,7 +70,7 @@ def told(book: Book, letter: Letter) -> dict[str, Any]:
             for each in tries
         ],
         "sequence": [
-            {"number": n, "source": str(each.source), "reason": each.reason, "this": each is letter}
+            {"number": n, "source": str(each.source), "reason": book.newest(each)[0], "this": each is letter}
             for n, each in enumerate(waiting, sequence.number if sequence else 0)
         ],
     }

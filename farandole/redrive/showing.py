@@ -1,7 +1,8 @@
 """A dead letter's bytes in words: by its schema field by field, else its metadata, else in hex.
 
 Invariant: no value of a field whose schema says `sensitive` is shown, whole or torn. Bytes that cannot be told apart
-are shown in hex only where nothing that belongs there has such a field.
+are shown in hex only where nothing that belongs there has such a field; there, what looks like metadata of a record of
+an unknown schema is shown only if its saga is the record's key and its flow is known.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 from farandole.codec import Codec
 from farandole.errors import CodecError
+from farandole.event import Meta
+from farandole.flow import load_flows
 from farandole.plaincodec import PREFIX, Reader
 from farandole.redrive.queue import Letter
 from farandole.schemas import Version
@@ -66,16 +69,24 @@ def has_secrets(version: Version) -> bool:
 
 def _without_schema(codec: Codec, letter: Letter, value: bytes) -> dict[str, Any]:
     said: dict[str, Any] = {}
+    belonging = [each for each in codec.schemas.latest.values() if each.topic == letter.source.topic]
+    secret = any(has_secrets(version) for version in belonging)
     try:
-        said["meta"] = codec.meta_of(value)._asdict()
+        meta = codec.meta_of(value)
+        if not secret or _is_meta(meta, letter):
+            said["meta"] = meta._asdict()
     except CodecError:
         said["note"] = letter.error
-    belonging = [each for each in codec.schemas.latest.values() if each.topic == letter.source.topic]
-    if any(has_secrets(version) for version in belonging):
+    if secret:
         said["note"] = f"{len(value)} bytes, not shown: records of {letter.source.topic} have fields that are sensitive"
     else:
         said["hex"] = value[:HEX].hex(" ")
     return said
+
+
+def _is_meta(meta: Meta, letter: Letter) -> bool:
+    """Four texts may as well be fields, of a record that has no metadata in front."""
+    return meta.saga.encode() == letter.key and meta.flow in load_flows()
 
 
 def _shown(value: Any, type: Type) -> Any:

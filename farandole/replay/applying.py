@@ -15,12 +15,12 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from farandole.audit.reading import Progress
+from farandole.audit.reading import Progress, Source
 from farandole.clients import KafkaClients
 from farandole.config import ClientConfig
 from farandole.errors import ReplayError
 from farandole.owners import ANSWER_WITHIN, aiokafka_settings
-from farandole.replay.rebuilding import Live, Rebuilt, Source
+from farandole.replay.rebuilding import Live, Rebuilt
 from farandole.replay.replica import Replica
 
 COMMIT_WITHIN = 60.0

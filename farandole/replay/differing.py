@@ -94,7 +94,8 @@ class Differing:
 class Shadow:
     """The result of a shadow replay.
 
-    before, after: how sagas with an ending ended, and how many; charged: minor units of the sagas that differ
+    before, after: how the orders that were chosen ended, and how many; chosen: by times or a flow
+    left:          sagas that left the record or are parked otherwise, chosen or not, whatever came of it
     moving:        places of services that did not stand still: their tables were not compared
     """
 
@@ -103,6 +104,8 @@ class Shadow:
     after: Counter[str] = field(default_factory=Counter)
     tables: dict[str, list[TableDifference]] = field(default_factory=dict)
     moving: list[str] = field(default_factory=list)
+    left: int = 0
+    chosen: bool = False
     records: int = 0
     messages: int = 0
     lines: int = 0
@@ -129,6 +132,7 @@ class Shadow:
             "play_seconds": round(self.play_seconds, 3),
             "before": dict(self.before),
             "after": dict(self.after),
+            "left_the_record": self.left,
             "differing": len(self.differing),
             "ended_otherwise": len(self.ended_otherwise),
             "changes": dict(changes),
@@ -137,6 +141,10 @@ class Shadow:
             "unasked": sum(len(each.unasked) for each in self.differing),
             "tables": {
                 service: {table.table: table.count for table in tables} for service, tables in self.tables.items()
+            },
+            "rows": {
+                service: {table.table: table.samples for table in tables if table.samples}
+                for service, tables in self.tables.items()
             },
             "moving": self.moving,
             "sagas": [each.to_dict() for each in self.differing],
@@ -161,35 +169,44 @@ class Judge:
     def judge(self) -> Shadow:
         found = Shadow(moving=[f"{s}/{p}" for s, live in sorted(self._lives.items()) for p in live.moving])
         parked_then, parked_now = self._parked_then(), self._parked_now()
-        found.before = self._all_endings(parked_then)
-        before = self._gather(now=False)
-        after = self._gather(now=True)
-        found.after = Counter(found.before)
-        for saga in sorted(self._world.left):
-            then, now = before.get(saga, []), after.get(saga, [])
+        parked_otherwise = self._parked_otherwise()
+        judged = self._world.left | parked_otherwise
+        found.left, found.chosen = len(judged), self._window != (None, None) or bool(self._flow)
+        endings = self._all_endings(parked_then)
+        if found.chosen:
+            endings = self._only_wanted(endings)
+        found.before, found.after = Counter(endings.values()), Counter(endings.values())
+        before = self._gather(judged, now=False)
+        after = self._gather(self._world.left, now=True)
+        for saga in sorted(judged):
+            then = before.get(saga, [])
+            now = after.get(saga, []) if saga in self._world.left else then
+            flow = self._flow_of(then or now)
+            if not self._is_wanted(then or now, flow):
+                continue
             first = self._first(then, now)
             sides = self._side(then, parked_then[saga]), self._side(now, parked_now[saga])
-            found.before.subtract({})
-            found.after[sides[0].ending] -= 1
-            found.after[sides[1].ending] += 1
-            if first is None and sides[0].ending == sides[1].ending:
-                continue
-            flow = self._flow_of(then or now)
-            if self._is_wanted(then or now, flow):
+            if saga in endings:
+                found.after[endings[saga]] -= 1
+                found.after[sides[1].ending] += 1
+            elif sides[1].amount is not None or sides[1].ending in ENDINGS.values():  # it is an order only now
+                found.before[sides[0].ending] += 1
+                found.after[sides[1].ending] += 1
+            if first or sides[0].ending != sides[1].ending or saga in parked_otherwise:
                 unasked = self._world.unasked.get(saga, [])
                 found.differing.append(Differing(saga, flow, *sides, first or {}, unasked))
         found.before, found.after = +found.before, +found.after
         return found
 
-    # ---- the events of the sagas that left the record
+    # ---- the events of the sagas that are judged
 
-    def _gather(self, now: bool) -> dict[str, list[Seen]]:
-        left, found = self._world.left, defaultdict[str, list[Seen]](list)
-        if not left:
+    def _gather(self, sagas: set[str], now: bool) -> dict[str, list[Seen]]:
+        found = defaultdict[str, list[Seen]](list)
+        if not sagas:
             return found
         for (topic, partition), track in self._world.tracks.items():
             for rank, time, value in _as_it_is(track) if now else _as_it_was(track):
-                if value is not None and (saga := saga_of(value)) in left:
+                if value is not None and (saga := saga_of(value)) in sagas:
                     found[saga].append(Seen(time, topic, partition, rank, value))
         for seen in found.values():
             seen.sort(key=lambda each: (each.time, each.topic, each.partition, each.rank))
@@ -263,10 +280,9 @@ class Judge:
 
     # ---- how all of them ended
 
-    def _all_endings(self, parked: Mapping[str, set[str]]) -> Counter[str]:
+    def _all_endings(self, parked: Mapping[str, set[str]]) -> dict[str, str]:
         """Of all sagas that are about an order, then."""
-        counts = Counter[str]()
-        began: set[str] = set()
+        endings: dict[str, str] = {}
         prefixes = {
             prefix: decoder.type.cls
             for prefix, decoder in self._codec.decoders.items()
@@ -277,14 +293,38 @@ class Judge:
                 continue
             for value in track.log.values():
                 cls = prefixes.get(value[:5]) if value else None
-                if cls is events.OrderPlaced:
-                    began.add(saga_of(value))
-                elif cls is not None:
-                    counts[ENDINGS[cls]] += 1
-                    began.discard(saga_of(value))
-        for saga in began:
-            counts[PARKED if parked.get(saga) else OPEN] += 1
-        return counts
+                if cls is not None:
+                    saga = saga_of(value)
+                    if endings.get(saga, OPEN) == OPEN:
+                        endings[saga] = ENDINGS.get(cls, OPEN)
+        for saga, ending in endings.items():
+            if ending == OPEN and parked.get(saga):
+                endings[saga] = PARKED
+        return endings
+
+    def _only_wanted(self, endings: Mapping[str, str]) -> dict[str, str]:
+        """Those that began within the window, and are of the flow."""
+        first: dict[str, Seen] = {}
+        for (topic, partition), track in self._world.tracks.items():
+            for rank, time, value in _as_it_was(track):
+                saga = saga_of(value)
+                if value is not None and saga in endings and (saga not in first or time < first[saga].time):
+                    first[saga] = Seen(time, topic, partition, rank, value)
+        return {
+            saga: ending
+            for saga, ending in endings.items()
+            if self._is_wanted([first[saga]], self._flow_of([first[saga]]))
+        }
+
+    def _parked_otherwise(self) -> set[str]:
+        """Parked then and not now, or the other way round; of partitions that stood still."""
+        found = set[str]()
+        for service, live in self._lives.items():
+            parts = self._world.replicas[service].processor.parked.table.parts
+            for (table, p), rows in live.rows.items():
+                if table == "parked" and p not in live.moving:
+                    found |= {key.decode() for key in rows} ^ set(parts[p].rows)
+        return found
 
     def _parked_then(self) -> defaultdict[str, set[str]]:
         found = defaultdict[str, set[str]](set)

@@ -9,14 +9,15 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from events import FarandoleJournal
-from farandole.audit.reading import Offsets, Progress
+from farandole.audit.reading import Progress, Source
 from farandole.audit.records import LogRecord, Place
 from farandole.clients import MARK
 from farandole.codec import Codec
@@ -38,18 +39,9 @@ PAUSE: Final = 0.5
 SAMPLES: Final = 20
 """Differing keys of a table that are named."""
 
-
-class Source(Protocol):
-    """What is read: farandole.audit.reading.Reader, or a log in memory."""
-
-    @property
-    def partitions(self) -> Mapping[str, int]: ...
-    @property
-    def starts(self) -> Offsets: ...
-    def ends(self) -> dict[Place, int]: ...
-    def read(
-        self, first: Offsets, end: Offsets, take: Callable[[LogRecord], None], progress: Progress, what: str
-    ) -> int: ...
+AT_A_SNAPSHOT: Final = (
+    "begin at a snapshot that is not older than that: --from-snapshot FILE (`farandole replay snapshot`)"
+)
 
 
 Rows = dict[tuple[str, int], dict[bytes, bytes]]
@@ -92,6 +84,27 @@ class Rebuilder:
         self._service, self._codec = replica.service, replica.project.codec
         self.journal = f"{self._service}.journal"
         self.rebuilt = Rebuilt(self._service, {}, {})
+        self._noting = False
+        self._stop: Callable[[], None] | None = None
+
+    def interrupt(self, stop: Callable[[], None]) -> None:
+        """Stop, but not between a line that was played and the note that it was. For signal handlers."""
+        if self._noting:
+            self._stop = stop
+        else:
+            stop()
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is done within is done to its end."""
+        self._noting = True
+        try:
+            yield
+        finally:
+            self._noting = False
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
 
     def run(self, until: Mapping[int, int] | None, progress: Progress) -> Rebuilt:
         """Play everything before these positions in the journal (partition → offset); None: up to its end."""
@@ -104,7 +117,7 @@ class Rebuilder:
         with History(self._source, self._pace, self._spool) as history, self._replica.entered():
             first = self._first_lines(places)
             history.read(first, last, progress, f"reading {self.journal}")
-            bounds = self._taken(history)
+            bounds = taken(self._source, self._service, self._codec, history)
             history.read(
                 {place: begin for place, (begin, _) in bounds.items()},
                 {place: end for place, (_, end) in bounds.items()},
@@ -145,27 +158,6 @@ class Rebuilder:
             first[place] = wanted
         return first
 
-    def _taken(self, history: History) -> dict[Place, tuple[int, int]]:
-        """Which stretch of each place the lines rest on."""
-        bounds: dict[Place, tuple[int, int]] = {}
-        decode = line_decoder(self._codec)
-        for log in history.of_topics([self.journal]):
-            for value in log.values():
-                for stretch in decode(value, log).took:
-                    place = (stretch.topic, log.partition)
-                    begin, end = bounds.get(place, (stretch.first, 0))
-                    bounds[place] = min(begin, stretch.first), max(end, stretch.last + 1)
-        for place, (begin, _) in sorted(bounds.items()):
-            if place not in self._source.starts:
-                raise ReplayError(
-                    f"{self.journal} names {place[0]}, which is no topic of this system any more",
-                    where=f"{self.journal}/{place[1]}",
-                    mend="declare it in topics.yaml; what was taken from it is part of the history",
-                )
-            if begin < self._source.starts[place]:
-                raise past_retention(self._service, place, begin, self._source.starts[place])
-        return bounds
-
     def _play(
         self,
         history: History,
@@ -179,28 +171,55 @@ class Rebuilder:
         player = Player(self._replica, partition, history.logs, letters, outcomes, rebuilt.notes)
         player.begin(self._snapshot.rows_of(partition) if self._snapshot else ())
         log, decode = history.log(place), line_decoder(self._codec)
+        done = self._begin(partition)
         try:
             for index, value in enumerate(log.values()):
-                player.play(decode(value, log), log.times[index])
-                rebuilt.position[partition] = log.offsets[index] + 1
+                with self._whole():
+                    player.play(decode(value, log), log.times[index])
+                    done = log.offsets[index] + 1
                 if index % 200 == 0:
                     progress(rebuilt.transactions + index, total)
         finally:
-            self._replica.processor.rollback()  # of what a line that was interrupted has written; else of nothing
-            rebuilt.position.setdefault(partition, self._begin(partition))
-            for table in self._replica.processor.tables:
-                rebuilt.rows[table, partition] = self._replica.encoded(table, partition)
-            player.end()
+            with self._whole():
+                self._replica.processor.rollback()  # of what a line that failed has written; else of nothing
+                for table in self._replica.processor.tables:
+                    rebuilt.rows[table, partition] = self._replica.encoded(table, partition)
+                rebuilt.position[partition] = done
+                player.end()
         rebuilt.messages += player.messages
         rebuilt.transactions += player.transactions
 
 
-def past_retention(service: str, place: Place, wanted: int, start: int) -> ReplayError:
+def taken(
+    source: Source, service: str, codec: Codec, history: History, mend: str = AT_A_SNAPSHOT
+) -> dict[Place, tuple[int, int]]:
+    """Which stretch of each place the lines of the service's journal rest on. ReplayError if one is not there."""
+    journal, decode = f"{service}.journal", line_decoder(codec)
+    bounds: dict[Place, tuple[int, int]] = {}
+    for log in history.of_topics([journal]):
+        for value in log.values():
+            for stretch in decode(value, log).took:
+                place = (stretch.topic, log.partition)
+                begin, end = bounds.get(place, (stretch.first, 0))
+                bounds[place] = min(begin, stretch.first), max(end, stretch.last + 1)
+    for place, (begin, _) in sorted(bounds.items()):
+        if place not in source.starts:
+            raise ReplayError(
+                f"{journal} names {place[0]}, which is no topic of this system any more",
+                where=f"{journal}/{place[1]}",
+                mend="declare it in topics.yaml; what was taken from it is part of the history",
+            )
+        if begin < source.starts[place]:
+            raise past_retention(service, place, begin, source.starts[place], mend)
+    return bounds
+
+
+def past_retention(service: str, place: Place, wanted: int, start: int, mend: str = AT_A_SNAPSHOT) -> ReplayError:
     topic, partition = place
     return ReplayError(
         f"{start - wanted:,} offsets that {service}'s history rests on are past retention",
         where=f"{topic}/{partition}: needed from {wanted}, there from {start}",
-        mend="begin at a snapshot that is not older than that: --from-snapshot FILE (`farandole replay snapshot`)",
+        mend=mend,
     )
 
 

@@ -9,6 +9,9 @@ from farandole.replay.differing import Differing, Shadow, Side
 SHOWN = 20
 """Sagas that are shown to people."""
 
+KEYS = 3
+"""Keys of a table's rows that are shown to people."""
+
 ORDER = ("completed", "cancelled", "refused", "parked", "open")
 
 
@@ -22,14 +25,22 @@ def show(found: Shadow, as_json: bool) -> None:
         f"{found.records:,} records, {found.messages:,} messages decided in {found.lines:,} transactions: "
         f"{found.seconds:.1f} s, {rate:,.0f} records/s"
     )
-    print(f"\n{'orders':<12}{'then':>10}{'now':>10}")
+    print(f"\n{'chosen' if found.chosen else 'orders':<12}{'then':>10}{'now':>10}")
     for ending in ORDER:
         if found.before[ending] or found.after[ending]:
             print(f"{ending:<12}{found.before[ending]:>10,}{found.after[ending]:>10,}")
-    if not found.differing:
-        print("\nnothing differs: today's rules would have done the same")
-    else:
+    if found.differing:
         _differences(found)
+    elif found.left:
+        print(
+            f"\nno saga differs{' of those that were chosen' if found.chosen else ''}; {found.left:,} left the record"
+        )
+    elif found.rows_differing:
+        print("\nno saga differs, but rows do")
+    else:
+        print("\nnothing differs: today's rules would have done the same")
+    if found.rows_differing:
+        _rows(found)
     if found.moving:
         print(f"\nnot compared, because they never stood still: the tables of {', '.join(found.moving)}")
 
@@ -46,8 +57,16 @@ def _differences(found: Shadow) -> None:
         print(f"  {each.saga}: {_ending(each.before)} → {_ending(each.after)}; first {_first(each)}")
     if len(otherwise or found.differing) > SHOWN:
         print(f"  and {len(otherwise or found.differing) - SHOWN:,} more (--out FILE writes all of them)")
-    rows = {service: sum(table.count for table in tables) for service, tables in found.tables.items()}
-    print(f"rows that differ in the end: {', '.join(f'{service} {count:,}' for service, count in rows.items())}")
+
+
+def _rows(found: Shadow) -> None:
+    """Of all sagas: a row need not be of one of them."""
+    print("\nrows that differ in the end, of all sagas:")
+    for service, tables in found.tables.items():
+        for table in tables:
+            if table.count:
+                keys = ", ".join(f"{each['key']} [{each['partition']}]" for each in table.samples[:KEYS])
+                print(f"  {service} {table.table}: {table.count:,}, {'such as ' * (table.count > KEYS)}{keys}")
 
 
 def _before(each: Differing) -> Side:

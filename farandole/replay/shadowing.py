@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
-from farandole.audit.reading import Progress
-from farandole.errors import ReplayError
+from farandole.audit.reading import Offsets, Progress, Source
+from farandole.codec import Codec
 from farandole.replay.differing import Judge, Shadow
 from farandole.replay.history import History
 from farandole.replay.pace import Pace
-from farandole.replay.rebuilding import Rebuilt, Source, compare, past_retention, read_letters, read_live, read_outcomes
+from farandole.replay.rebuilding import (
+    Rebuilt,
+    compare,
+    past_retention,
+    read_letters,
+    read_live,
+    read_outcomes,
+    taken,
+)
 from farandole.replay.replica import Replica
 from farandole.replay.world import UNKNOWN, World
 from farandole.topics import Topics
+
+FROM_THE_BEGINNING: Final = (
+    "a shadow replay begins where the system began; keep journals and topics as long as you want to replay "
+    "(retention in topics.yaml)"
+)
 
 
 def shadow(
@@ -45,7 +59,9 @@ def shadow(
         letters = {service: read_letters(source, service, progress) for service in replicas}
         outcomes = {service: read_outcomes(source, service, codec, progress) for service in replicas}
         history = stack.enter_context(History(source, pace, spool))
-        read_history(source, topics, replicas, history, progress)
+        until = {(f"{service}.journal", p): at for service, live in lives.items() for p, at in live.position.items()}
+        _read_journals(source, replicas, codec, history, progress, until)
+        _read(source, _events(topics), history, progress, "reading the topics")
         read = time.monotonic() - begun
         condemned = {
             service: {*letters[service].condemned(), *outcomes[service].condemned(f"{service}.operations")}
@@ -70,10 +86,11 @@ def shadow(
     return found
 
 
-def plan(source: Source, topics: Topics) -> dict[str, int]:
-    """What would be read. ReplayError if it is not there any more."""
+def plan(source: Source, topics: Topics, codec: Codec, progress: Progress) -> dict[str, int]:
+    """What would be read. The journals are, to see whether what they rest on is there; ReplayError if it is not."""
     journals, names = _journals(topics.services), _events(topics)
-    _must_be_whole(source, journals)
+    with History(source) as history:
+        _read_journals(source, topics.services, codec, history, progress)
     ends = {place: end for place, end in source.ends().items() if place[0] in journals | names}
     return {"topics": len({topic for topic, _ in ends}), "offsets": sum(ends[p] - source.starts[p] for p in ends)}
 
@@ -91,25 +108,37 @@ def _events(topics: Topics) -> set[str]:
     return {name for name, topic in topics.topics.items() if topic.events or name.endswith(".operations")}
 
 
-def read_history(source: Source, topics: Topics, replicas: Iterable[str], history: History, progress: Progress) -> None:
+def read_history(source: Source, topics: Topics, services: Iterable[str], history: History, progress: Progress) -> None:
     """The journals first, and then every topic of events, further: what a line took, or published, is there then."""
-    journals = _journals(replicas)
-    _must_be_whole(source, journals)
-    for names, what in ((journals, "reading the journals"), (_events(topics), "reading the topics")):
-        ends = {place: end for place, end in source.ends().items() if place[0] in names}
-        for place in ends:
-            history.log(place)
-        history.read({place: source.starts[place] for place in ends}, ends, progress, what)
+    _read(source, _journals(services), history, progress, "reading the journals")
+    _read(source, _events(topics), history, progress, "reading the topics")
 
 
-def _must_be_whole(source: Source, journals: set[str]) -> None:
-    """What happened before the first line that is left made tables that nobody can know."""
+def _read_journals(
+    source: Source,
+    services: Collection[str],
+    codec: Codec,
+    history: History,
+    progress: Progress,
+    until: Offsets | None = None,
+) -> None:
+    """Up to these positions, where one is named: live tables are compared with what the journal tells of that moment.
+
+    ReplayError if one does not begin where the system began, or what its lines took is not there any more: what
+    happened before the first record that is left made tables that nobody can know.
+    """
     for place, start in sorted(source.starts.items()):
-        if place[0] in journals and start > 0:
-            error = past_retention(place[0].removesuffix(".journal"), place, 0, start)
-            raise ReplayError(
-                error.what,
-                where=error.where,
-                mend="a shadow replay begins where the system began; keep journals and topics as long as you want to "
-                "replay (retention in topics.yaml)",
-            )
+        if place[0] in _journals(services) and start > 0:
+            raise past_retention(place[0].removesuffix(".journal"), place, 0, start, FROM_THE_BEGINNING)
+    _read(source, _journals(services), history, progress, "reading the journals", until)
+    for service in services:
+        taken(source, service, codec, history, FROM_THE_BEGINNING)
+
+
+def _read(
+    source: Source, names: set[str], history: History, progress: Progress, what: str, until: Offsets | None = None
+) -> None:
+    ends = {place: (until or {}).get(place, end) for place, end in source.ends().items() if place[0] in names}
+    for place in ends:
+        history.log(place)
+    history.read({place: source.starts[place] for place in ends}, ends, progress, what)

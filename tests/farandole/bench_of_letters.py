@@ -6,8 +6,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
+from agents import inventory
 from events import FarandoleHandled, FarandoleOperation, FarandoleOutcome, FarandoleParked, StockReceived
 from farandole.assembly import assemble
 from farandole.audit.records import LogRecord
@@ -15,6 +17,20 @@ from farandole.event import Event, Meta
 from farandole.message import DeadLetter
 
 RESTOCK = "restock/1"
+
+
+def broken_until_mended(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """`inventory.receive` fails as long as this is empty."""
+    deploy: list[bool] = []
+    decide = inventory._move
+
+    def move(*arguments: Any, **named: Any) -> Any:
+        if not deploy:
+            raise RuntimeError("a bug")
+        return decide(*arguments, **named)
+
+    monkeypatch.setattr(inventory, "_move", move)
+    return deploy
 
 
 class Incoming:

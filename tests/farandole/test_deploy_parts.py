@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
+from farandole import runtime
+from farandole.deploy import waits
 from farandole.deploy.compose import ComposeTarget
 from farandole.deploy.manifest import Manifest
 from farandole.deploy.planning import Plan
@@ -85,6 +91,29 @@ def test_a_command_that_nobody_takes_waits_and_one_that_caused_nothing_does_not(
     asked = {"a": [(5_000, "order.commands.place_order")], "repeated": [(5_000, "order.commands.place_order")]}
     found = longest(asked, began=4_000, ended=20_000, undecided={"a"})
     assert (found.seconds, found.saga, found.open) == (15.0, "a", 1)
+
+
+def test_whose_command_nobody_has_taken_is_asked_of_the_group_that_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies before the group's position has been decided, were it to nothing."""
+    asked: list[str] = []
+
+    class Group:
+        def __init__(self, settings: dict[str, Any]) -> None:
+            asked.append(settings["group.id"])
+
+        def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+            return [TopicPartition(tp.topic, tp.partition, 7 if tp.partition == 0 else -1001) for tp in places]
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(waits, "Consumer", Group)
+    hears = {"order": ["order.commands"], "payment": ["inventory"]}
+    watch = waits.Waits({}, "n.", Manifest(hears=hears), None)  # type: ignore[arg-type]
+    topic = "n.order.commands"
+    watch._asked = {"decided": (topic, 0, 6), "next": (topic, 0, 7), "other": (topic, 1, 0)}
+    assert watch._undecided() == {"next", "other"}
+    assert asked == ["n.order"]
 
 
 def test_what_comes_behind_an_orders_end_is_no_wait() -> None:
@@ -170,6 +199,26 @@ def test_a_successor_begins_when_its_predecessor_lets_go_and_a_dead_one_is_forgo
     second.enter()
     assert not is_awaited(path)
     second.leave()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_successor_waits_for_an_engine_that_does_not_come_to_its_end(
+    works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "STOP_TIMEOUT", 0.05)
+    ends, let_go = threading.Event(), list[str]()
+    service = runtime.EngineService.__new__(runtime.EngineService)
+    service._halt, service._waiters, service.performer = threading.Event(), {}, None
+    service.app = SimpleNamespace(doors=[])  # type: ignore[assignment]
+    service.succession = SimpleNamespace(leave=lambda: let_go.append("left"))  # type: ignore[assignment]
+    service._thread = threading.Thread(target=ends.wait, daemon=True)
+    service._thread.start()
+    if not works:
+        ends.set()
+        service._thread.join()
+    asyncio.run(service.on_stop())
+    ends.set()
+    assert let_go == ([] if works else ["left"])
 
 
 def until(holds: Any, seconds: float = 30.0) -> None:

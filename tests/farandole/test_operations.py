@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from agents import inventory, order
 from events import OrderLine, OrderPlaced, PlaceOrder, StockReceived
 from farandole.event import Meta
-from tests.farandole.bench_of_letters import RESTOCK, Bench
+from tests.farandole.bench_of_letters import RESTOCK, Bench, broken_until_mended
 
 
 @pytest.fixture
@@ -22,18 +21,8 @@ def desk() -> Iterator[Bench]:
 
 
 @pytest.fixture
-def mended(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`receive` fails as long as the list that it gives is empty."""
-    deploy: list[bool] = []
-    decide = inventory._move
-
-    def move(*arguments: Any, **named: Any) -> Any:
-        if not deploy:
-            raise RuntimeError("a bug")
-        return decide(*arguments, **named)
-
-    monkeypatch.setattr(inventory, "_move", move)
-    return deploy
+def mended(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    return broken_until_mended(monkeypatch)
 
 
 def park(desk: Bench, *quantities: int, saga: str = "d-1") -> None:
@@ -222,6 +211,19 @@ def test_what_the_broker_refuses_of_a_redriven_letter_fails_again(desk: Bench, m
     desk.processor.condemn("inventory.operations", 0, asked.offset())
     desk.take(asked)
     assert (desk.said(), desk.outcomes[0].reason) == (["failed-again"], "output-too-large")
+
+
+def test_a_letter_of_what_the_broker_refused_once_can_be_redriven(desk: Bench) -> None:
+    refused = desk.received(5, "d-1")
+    desk.processor.condemn("stock", 0, refused.offset())
+    desk.take(refused)
+    assert desk.parked()["d-1"].reason == "output-too-large"
+    again = desk.asked(0, 0)
+    desk.processor.condemn("inventory.operations", 0, again.offset())  # what it causes is still too large
+    desk.take(again)
+    assert (desk.said(), desk.level()) == (["failed-again"], 0)
+    desk.take(desk.asked(0, 0))
+    assert (desk.said(), desk.level()) == (["failed-again", "redriven"], 5)
 
 
 def test_a_command_is_looked_at_as_when_it_came() -> None:

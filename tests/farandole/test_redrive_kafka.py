@@ -142,9 +142,11 @@ def test_what_nobody_can_read_is_shown_edited_or_discarded(inventory: Rig) -> No
     [loose] = [each["source"] for each in listed if each["state"] == "open"]
     shown = said(inventory, "show", "--saga", "bad")
     assert shown["bytes"]["fields"] == {"sku": "sku-1", "quantity": 0}
-    edited = said(inventory, "edit", "--saga", "bad", "--set", "quantity=5", "--why", "counted again")
+    [due] = [each["source"] for each in listed if each["reason"] == "decision-failed"]
+    [next_one] = [each["source"] for each in listed if each["reason"] == "behind"]
+    edited = said(inventory, "edit", "--letter", due, "--set", "quantity=5", "--why", "counted again")
     assert edited["letters"] == {"redriven": 1}
-    assert said(inventory, "discard", "--saga", "bad", "--why", "never came")["letters"] == {"discarded": 1}
+    assert said(inventory, "discard", "--letter", next_one, "--why", "never came")["letters"] == {"discarded": 1}
     assert said(inventory, "discard", "--letter", loose, "--why", "a test")["letters"] == {"discarded": 1}
     assert said(inventory, "discard", "--letter", loose, "--why", "a test")["letters"] == {}
     assert said(inventory, "list") == {"letters": [], "counts": []}

@@ -20,7 +20,7 @@ from farandole.redrive.editing import edited
 from farandole.redrive.queue import Book, Letter
 from farandole.redrive.report import as_dict, told
 from farandole.redrive.showing import words
-from tests.farandole.bench_of_letters import RESTOCK, Bench
+from tests.farandole.bench_of_letters import RESTOCK, Bench, broken_until_mended
 from tests.farandole.test_operations import park
 
 SECRET = "tok_visible_nowhere"
@@ -36,17 +36,7 @@ def bench() -> Iterator[Bench]:
 
 @pytest.fixture
 def mended(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """The decision fails as long as this is empty."""
-    deploy: list[bool] = []
-    decide = inventory._move
-
-    def move(*arguments: Any, **named: Any) -> Any:
-        if not deploy:
-            raise RuntimeError("a bug")
-        return decide(*arguments, **named)
-
-    monkeypatch.setattr(inventory, "_move", move)
-    return deploy
+    return broken_until_mended(monkeypatch)
 
 
 class Desk:
@@ -365,12 +355,26 @@ def test_what_nobody_can_read_is_written_anew(bench: Bench, wire: type[Wire]) ->
 
 def test_a_rate_is_kept(bench: Bench, mended: list[bool], wire: type[Wire]) -> None:
     made = Asking({}, "", Desk(bench), Task("redrive", "anna", rate=10.0), lambda what, done, total: None)  # type: ignore[arg-type]
-    import time
+    assert made._allowed(0.0) == 1
+    assert made._allowed(0.5) == 6
+    assert made._allowed(60.0) == 10, "what was not used is not made up for"
+    made._tokens -= 10
+    made._in_flight = 10
+    assert made._allowed(60.0) == 0
+    assert made._allowed(61.0) == 0, "a second's worth waits for its outcome"
+    made._in_flight = 0
+    assert made._allowed(61.0) == 10
 
-    assert made._allowed(time.monotonic()) == 1
-    assert made._allowed(time.monotonic() - 1.0) == 11
-    made._sent = 11
-    assert made._allowed(time.monotonic() - 1.0) == 0
+
+def test_with_a_rate_nobody_waits_longer_for_a_service_that_is_away(
+    bench: Bench, mended: list[bool], wire: type[Wire]
+) -> None:
+    for number in range(40):
+        park(bench, 1, saga=f"d-{number}")
+    wire.away = True
+    with pytest.raises(BrokerError, match="nothing became of 20 operations"):
+        ask(bench, rate=20.0, patience=1.2)
+    assert Wire.written == 20
 
 
 def test_letters_that_were_written_before_letters_named_their_saga_belong_to_it_all_the_same(

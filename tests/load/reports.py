@@ -108,8 +108,8 @@ def outcome(seconds: float = 0.08, name: str = "load-a", audit: Any = AUDIT, **c
     return pretended.outcome(audit)
 
 
-def found_limit(limit: float = 30.0) -> Outcome:
-    """Of a search."""
+def found_limit(limit: float = 30.0, generator: float = 1_000.0) -> Outcome:
+    """Of a search; generator: the rate above which it is the bottleneck."""
     from farandole.load.figures import stage_of
     from farandole.load.limit import Probe
     from farandole.load.objective import Objective
@@ -125,7 +125,9 @@ def found_limit(limit: float = 30.0) -> Outcome:
             pretended.load.sampler,
             options.wanted,
         )
-        return Probe(rate, rate <= limit, figures={"latency": row["latency"], "placed": row["placed"]})
+        kept_up = rate <= generator
+        figures = {"latency": row["latency"], "placed": row["placed"]}
+        return Probe(rate, rate <= limit, valid=kept_up, kept_up=kept_up, figures=figures)
 
     pretended.load.found = search(probe, 10, 1_000, 0.1)
     return pretended.outcome()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +13,9 @@ from typer.testing import CliRunner, Result
 
 from farandole.cli.load import app
 from farandole.errors import ConfigError
+from farandole.load import run
+from farandole.load.outcome import Outcome
+from tests.load import reports
 
 
 def called(*arguments: str) -> Result:
@@ -42,6 +48,11 @@ def planned(*arguments: str) -> dict[str, Any]:
         (("--lines", "0"), "not a number or two"),
         (("--mix", "bad=0.1", "--via", "http"), "HTTP lets no bad order in"),
         (("--zipf", "-1"), "an exponent of"),
+        (("--rate", "0"), "places no order"),
+        (("--minutes", "0"), "a stage of 0 s"),
+        (("--steps", "10,20", "--step-seconds", "0"), "a stage of 0 s"),
+        (("--find-limit", "--rate", "0"), "places no order"),
+        (("--find-limit", "--step-seconds", "0"), "a stage of 0 s"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(arguments: tuple[str, ...], said: str) -> None:
@@ -69,6 +80,56 @@ def test_a_search_has_an_objective_and_a_note_on_what_it_does() -> None:
     assert plan["objective"] == "p99<1000ms"
     assert "halved" in plan["note"]
     assert "10 min at 80%" in plan["load"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rate", "0"), "places no order"),
+        (("--highest", "30000"), "a rate of 30000"),
+        (("--step-seconds", "400000"), "a stage of 800000 s"),
+        (("--soak-minutes", "20000"), "a stage of 1.2e"),
+    ],
+)
+def test_all_stages_of_a_search_are_checked_before_it_begins(arguments: tuple[str, ...], said: str) -> None:
+    done = called("--find-limit", *arguments, "--dry-run")
+    assert isinstance(done.exception, ConfigError)
+    assert said in str(done.exception)
+
+
+def test_a_search_begins_no_higher_than_it_may_go() -> None:
+    plan = planned("--find-limit", "--highest", "20")
+    assert {stage["from"] for stage in plan["stages"]} == {20}
+
+
+def test_a_folder_that_takes_no_report_is_refused_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(run, "prepared", lambda *_: pytest.fail("something is started"))
+    done = called("--rate", "10", "--out", str(tmp_path / "file" / "out"))
+    assert isinstance(done.exception, ConfigError)
+    assert "no report can be written" in str(done.exception)
+    assert "--out" in done.exception.mend
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_a_report_that_cannot_be_written_does_not_lose_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "out"
+
+    def play() -> Outcome:
+        folder.rmdir()  # it was there before
+        folder.touch()
+        return reports.outcome()
+
+    monkeypatch.setattr(run, "prepared", lambda *_: nullcontext(SimpleNamespace(play=play)))
+    monkeypatch.setattr("farandole.cli.load.signal.signal", lambda *_: None)
+    done = called("--rate", "10", "--out", str(folder), *as_json)
+    assert done.exit_code == 1, done.output
+    assert "1,400 orders placed" in done.stdout or json.loads(done.stdout)["totals"]["placed"] == 1_400
+    assert f"the report could not be written to {folder}" in done.stdout
 
 
 def test_the_plan_for_people_has_the_same() -> None:

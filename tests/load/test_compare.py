@@ -13,6 +13,8 @@ from rich.console import Console
 
 from farandole.errors import ConfigError
 from farandole.load.compare import Comparison, compare, print_comparison, read, render
+from farandole.load.options import Options
+from farandole.load.stages import steady
 from tests.load import reports
 from tests.load.test_report import Page
 
@@ -56,6 +58,38 @@ def test_another_machine_or_setting_is_said_and_warned_of(a: dict[str, Any]) -> 
     assert "commit: commit" in said
     assert any("not the same machine, settings, commit" in each for each in compared.warnings)
     assert any("not valid" in each for each in compared.warnings)
+
+
+def options_of(**chosen: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(Options(**chosen).to_dict()))  # type: ignore[no-any-return]
+
+
+def profile_of(rate: float, measured: bool = True) -> dict[str, Any]:
+    return options_of(profile="mine", stages=(steady("up", rate, 10, measured=measured),), warm_up=0.0)
+
+
+SEARCH = options_of(find_limit=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        (profile_of(10), profile_of(20), "planned"),
+        (profile_of(10), profile_of(10, measured=False), "planned"),
+        (options_of(steps=(10.0,)), options_of(steps=(10.0,), warm_up=3.0), "planned"),
+        (SEARCH, options_of(find_limit=True, rate=80.0), "rate"),
+        (SEARCH, options_of(find_limit=True, step_seconds=5.0), "step seconds"),
+        (SEARCH, options_of(find_limit=True, precision=0.2), "precision"),
+        (SEARCH, options_of(find_limit=True, highest=300.0), "highest"),
+    ],
+)
+def test_other_loads_are_not_called_the_same(
+    a: dict[str, Any], one: dict[str, Any], other: dict[str, Any], what: str
+) -> None:
+    assert f"settings: {what}" in [
+        each[0] for each in compare(a | {"settings": one}, a | {"settings": other}).differences
+    ]
+    assert compare(a | {"settings": one}, a | {"settings": dict(one)}).differences == []
 
 
 def test_what_only_one_of_them_has_is_missing_and_not_nothing(a: dict[str, Any]) -> None:

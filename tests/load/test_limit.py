@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farandole.load.limit import MOST_PROBES, Found, Probe, search
+from farandole.load.objective import Objective
+from farandole.load.options import Options
+from farandole.load.recorder import Recorder
+from farandole.load.run import Load
+from farandole.load.stages import steady
 
 
 def system(limit: float, generator: float = 1e9) -> Callable[[float, bool], Probe]:
@@ -92,6 +99,71 @@ def test_where_the_generator_is_the_bottleneck_the_limit_is_said_to_lie_above() 
     assert not found.sure
     assert found.rate == pytest.approx(700, rel=0.06)
     assert "the generator could not place" in found.said
+
+
+def test_where_the_generator_places_no_rate_at_all_nothing_is_said_of_the_system() -> None:
+    found = search(lambda rate, confirming: Probe(rate, False, valid=False), 50, 20_000, 0.05)
+    assert (found.rate, found.missed, found.sure) == (None, None, False)
+    assert "no rate is known to be held: the generator could not place" in found.said
+
+
+def probed(ended: int, failed: int, seconds: float = 0.1, late: bool = False) -> Probe:
+    """A rate of so many orders, against p90<500ms; late: what fails does so when it is drained."""
+    recorder = Recorder()
+    played = recorder.begin(steady("s", 10, 10), recorder.began)
+    for number in range(ended + failed):
+        saga = b"o-%d" % number
+        recorder.placed(saga, recorder.began, played)
+        if number < ended:
+            recorder.ended(saga, "completed", recorder.began + seconds)
+        elif not late:
+            recorder.failed(saga, "refused")
+
+    def drain(seconds: float) -> bool:
+        if seconds == options.timeout:
+            for saga in list(recorder.in_flight):
+                recorder.failed(saga, "refused")
+        return True
+
+    options = Options(find_limit=True, objective=Objective.parse("p90<500ms"))
+    load = SimpleNamespace(
+        options=options,
+        recorder=recorder,
+        sampler=SimpleNamespace(between=lambda began, over: []),
+        _cold=False,
+        _lost=None,
+        _play=lambda stages, lost: [played],
+        _drain=drain,
+    )
+    return Load._probe(cast(Load, load), 10, False)
+
+
+def test_a_rate_whose_orders_are_not_accepted_is_not_held() -> None:
+    assert probed(100, 0).held
+    assert probed(10, 90).why == "90 orders were not placed"
+    assert not probed(10, 90).held
+    assert probed(99, 1, late=True).why == "1 orders were not placed"
+    assert probed(0, 100).why == "no order ended; 100 orders were not placed"
+
+
+def test_a_miss_is_said_at_the_percentile_of_the_objective() -> None:
+    why = probed(100, 0, seconds=2.0).why
+    assert why.endswith(" ms at p90")
+    assert float(why.split()[0].replace(",", "")) == pytest.approx(2_000, rel=0.02)
+
+
+def test_a_limit_that_was_confirmed_by_a_generator_at_its_end_is_not_sure() -> None:
+    def probe(rate: float, confirming: bool) -> Probe:
+        return Probe(rate, rate <= 333, kept_up=not confirming)
+
+    found = search(probe, 50, 20_000, 0.05)
+    assert (found.rate is None, found.missed is None, found.sure) == (False, False, False)
+    assert "not sure: the generator was the bottleneck" in found.said
+
+
+def test_a_probe_says_whether_the_generator_kept_up() -> None:
+    assert probed(100, 0).kept_up
+    assert not probed(50, 0).kept_up, "half of the 100 orders were not placed"
 
 
 def test_no_rate_above_the_highest_is_tried() -> None:

@@ -97,6 +97,15 @@ def test_a_generator_that_was_the_bottleneck_makes_the_run_not_valid() -> None:
     assert not outcome.valid
     assert not outcome.ok, "an objective cannot have been held by a run that is not valid"
     assert "bottleneck" in render(outcome.to_dict())
+    latency = outcome.figures["latency"]
+    assert (latency["held"], latency["objective_said"]) == (None, "whether p99<500ms is held is not known")
+    assert outcome.figures["stages"][-1]["latency"]["held"] is None
+
+
+def test_a_search_is_as_valid_as_what_it_is_judged_by() -> None:
+    outcome = reports.found_limit(generator=35.0)
+    assert not all(probe["valid"] for probe in outcome.figures["limit"]["probes"])
+    assert (outcome.valid, outcome.ok) == (True, True)
 
 
 def test_the_json_is_json_and_says_where_it_was_made(usual: Outcome) -> None:

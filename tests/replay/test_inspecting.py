@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from events import FarandoleCall, PlaceOrder
 from farandole.audit.records import LogRecord
+from farandole.cli import replay
 from farandole.errors import CodecError, ConfigError
 from farandole.event import Meta
 from farandole.replay import inspecting
@@ -225,3 +227,24 @@ def test_types_that_are_none_are_told(workshop: Workshop) -> None:
     with pytest.raises(CodecError, match="no schema"):
         workshop.project.codec.type_named("order.misplaced")
     assert isinstance(order(1, "tea", 1), PlaceOrder)
+
+
+# ---- where it is written to
+
+
+@pytest.mark.parametrize("command", ["shadow --out", "snapshot order --out", "inspect --out", "rebuild order --resume"])
+@pytest.mark.parametrize("place", ["nowhere/file", "."])
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_read(
+    command: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farandole.replay.opening.opened", lambda: pytest.fail("it is about to read"))
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    words = [*command.split(), str(tmp_path / place)]
+    if words[0] == "inspect" and place == ".":
+        words[-1] += "/nowhere/file"  # one that is there is another error
+    failure = CliRunner().invoke(replay.app, words).exception
+    assert isinstance(failure, ConfigError), failure
+    assert (failure.what.partition(":")[0], failure.where) == (
+        "the file cannot be written", f"{words[-2]} {tmp_path / words[-1]}",
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from agents import shipping
 from agents.order import order_id
 from events import FarandoleJournal, PaymentAuthorised, Shipment
 from farandole.audit.records import Place
+from farandole.cli.replay import _stopped_by
 from farandole.errors import ReplayError
 from farandole.replay.rebuilding import Live, Rebuilder, Rebuilt, compare, read_live
 from farandole.replay.replica import Replica
@@ -145,6 +147,39 @@ def test_whoever_interrupts_it_goes_on_where_it_stopped(
         resumed = Rebuilder(source, replica, rebuilder.so_far()).run(live.position, quiet)
         assert resumed.rows == live.rows, f"stopped at line {stop}"
         assert resumed.transactions == lines - stop
+
+
+def test_a_signal_between_a_line_and_the_note_of_it_waits_for_the_note(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the handler that the command installs; what is left to do begins behind that line."""
+    run = played(workshop, 7)
+    source, replica = ModelSource(run), replica_of(workshop, run, "inventory")
+    live, rebuilt = rebuild(source, replica)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for stop in range(rebuilt.transactions):
+            rebuilder = Rebuilder(source, replica)
+            _stopped_by(rebuilder.interrupt)
+            left = iter([False] * stop + [True])
+            commit = replica.processor.commit
+
+            def interrupted(at: int, left: Any = left, commit: Any = commit) -> Any:
+                done = commit(at)
+                if next(left, False):
+                    signal.raise_signal(signal.SIGINT)
+                return done
+
+            with monkeypatch.context() as planted:
+                planted.setattr(replica.processor, "commit", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    rebuilder.run(live.position, quiet)
+            resumed = Rebuilder(source, replica, rebuilder.so_far()).run(live.position, quiet)
+            assert resumed.rows == live.rows, f"stopped at line {stop}"
+            assert resumed.transactions == rebuilt.transactions - stop - 1
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
 
 
 def test_a_snapshot_that_is_not_whole_or_of_somebody_else_is_refused(workshop: Workshop, tmp_path: Path) -> None:

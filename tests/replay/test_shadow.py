@@ -12,11 +12,22 @@ from msgspec.structs import replace
 from agents import inventory as stock
 from agents import order as orders
 from agents import payment
-from events import AuthoriseAnswered, Hold, InventoryLineShort, InventoryRejected, PlaceOrder, StockHoldRequested
+from events import (
+    AuthoriseAnswered,
+    Hold,
+    InventoryLineShort,
+    InventoryRejected,
+    PlaceOrder,
+    StockHoldRequested,
+    StockReceived,
+)
 from farandole.assembly import Binding
+from farandole.audit.records import Place
+from farandole.errors import ReplayError
+from farandole.replay import shadow_report
 from farandole.replay.differing import Shadow
 from farandole.replay.replica import Replica
-from farandole.replay.shadowing import shadow
+from farandole.replay.shadowing import plan, shadow
 from farandole.simulation.plan import SERVICES, OrderPlan, Plan, make_plan
 from farandole.simulation.run import Run
 from farandole.simulation.tape import Tape
@@ -198,3 +209,100 @@ def test_of_many_orders_exactly_those_that_the_rule_meets_end_otherwise(workshop
     assert found.after["refused"] == len(expected) == 800
     charged = [1_000 * (1 + n % 5) for n in range(2_000) if 1 + n % 5 > 3 and n % 7]
     assert sum(each.before.charged for each in found.differing) == sum(charged)
+
+
+# ---- what is said
+
+
+def said(found: Shadow, capsys: pytest.CaptureFixture[str]) -> str:
+    shadow_report.show(found, as_json=False)
+    return capsys.readouterr().out
+
+
+def test_rows_that_differ_are_said_though_no_saga_does(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    other = changed("inventory", StockReceived, lambda e: stock.receive(replace(e, quantity=2 * e.quantity)))
+    maker = made(workshop)
+    found = shadow(maker, workshop.topics, replicas_of(other), quiet)
+    text = said(found, capsys)
+    assert "nothing differs" not in text
+    assert "inventory levels: 1, tea [" in text
+    assert found.to_dict()["rows"]["inventory"]["levels"][0]["key"] == "tea"
+    assert "nothing differs" in said(shadow(maker, workshop.topics, replicas_of(workshop), quiet), capsys)
+
+
+def test_a_saga_that_is_parked_today_alone_is_told(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    """It publishes nothing, then or now: no event differs."""
+
+    def broken(event: StockReceived) -> Any:
+        raise RuntimeError("a new bug")
+
+    maker = Maker(workshop)
+    stocked(maker, "tea", 10_000)
+    maker.settle(lambda saga, step: ACCEPTED)
+    found = shadow(maker, workshop.topics, replicas_of(changed("inventory", StockReceived, broken)), quiet)
+    assert [(each.saga, each.before.ending, each.after.ending) for each in found.differing] == [
+        ("delivery-tea", "open", "parked")
+    ]
+    assert (found.before, found.after) == ({}, {}), "a delivery is no order"
+    assert "nothing differs" not in said(found, capsys)
+
+
+def test_times_choose_the_orders_that_are_counted(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    strict, maker = changed("order", PlaceOrder, few_pieces_only), made(workshop, pieces=5)
+    times = sorted(r.time for (topic, _), log in maker.log.items() if topic == "order.commands" for r in log)
+    counted = [
+        shadow(maker, workshop.topics, replicas_of(strict), quiet, window=window)
+        for window in ((None, times[10]), (times[10], None), (times[-1] + 1, None))
+    ]
+    assert [each.before for each in counted] == [{"completed": 10}, {"completed": 40}, {}]
+    assert [each.after["refused"] for each in counted] == [len(each.differing) for each in counted] == [4, 16, 0]
+    assert "no saga differs of those that were chosen; 20 left the record" in said(counted[-1], capsys)
+    other = shadow(maker, workshop.topics, replicas_of(strict), quiet, flow="restock/1")
+    assert (other.before, other.after, other.differing) == ({}, {}, [])
+
+
+def test_tables_are_compared_as_of_the_moment_when_they_were_read(workshop: Workshop) -> None:
+    """The system runs: each service's tables are read at another moment, and all of history after that."""
+    maker, moments = Maker(workshop, batch=2), list[dict[Place, int]]()
+
+    def outcome(saga: str, step: str) -> tuple[str, str, str]:
+        moments.append(maker.ends())  # between two transactions
+        return ACCEPTED
+
+    stocked(maker, "tea", 10_000)
+    ordered(maker, [order(n, "tea", 1) for n in range(50)], orders.order_id)
+    maker.settle(outcome)
+    looks = iter([moments[len(moments) * n // 8] for n in range(2, 7) for _ in range(3)])
+    end = maker.ends()
+    maker.ends = lambda: next(looks, end)  # type: ignore[method-assign]
+    found = shadow(maker, workshop.topics, replicas_of(workshop), quiet)
+    assert (next(looks, None), found.moving) == (None, [])
+    assert found.rows_differing == 0, found.to_dict()["tables"]
+    assert found.differing == []
+
+
+# ---- what is gone
+
+
+def test_a_topic_whose_head_is_past_retention_is_refused_by_a_dry_run_too(workshop: Workshop) -> None:
+    """The orders that it held would be played as if nobody had ever placed them."""
+    maker = made(workshop)
+    place = next(place for place, log in maker.log.items() if place[0] == "order.commands" and len(log) > 1)
+    maker.starts[place] = 1
+    for attempt in (
+        lambda: shadow(maker, workshop.topics, replicas_of(workshop), quiet),
+        lambda: plan(maker, workshop.topics, workshop.project.codec, quiet),
+    ):
+        with pytest.raises(ReplayError, match="1 offsets that order's history rests on are past retention") as failure:
+            attempt()
+        assert failure.value.where == f"order.commands/{place[1]}: needed from 0, there from 1"
+        assert "retention in topics.yaml" in failure.value.mend
+
+
+def made(workshop: Workshop, pieces: int = 1) -> Maker:
+    """Fifty orders that all complete, of up to so many pieces."""
+    maker = Maker(workshop)
+    stocked(maker, "tea", 10_000)
+    ordered(maker, [order(n, "tea", 1 + n % pieces) for n in range(50)], orders.order_id)
+    maker.settle(lambda saga, step: ACCEPTED)
+    return maker
