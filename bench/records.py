@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from bench.errors import BenchError
+from bench.orders import FLOW
 from bench.stage import Stage
 from farandole.codec import Codec
 from farandole.event import Event
@@ -118,12 +119,14 @@ def census(
 
 
 def causes(codec: Codec) -> dict[str, set[str]]:
-    """Event type → the types that can cause it, as the flows bind them; of an answer, what starts the call."""
+    """Event type → the types that can cause it, as the benchmark's flow binds them; of an answer, what starts the call.
+
+    In another flow the same event has another cause, which none of these orders ever hears.
+    """
     found: dict[str, set[str]] = {}
-    for flow in load_flows().values():
-        for (_, heard), decision in flow.bindings.items():
-            for caused in decision.publishes | decision.calls:
-                found.setdefault(_name(codec, caused), set()).add(_name(codec, heard))
+    for (_, heard), decision in load_flows()[FLOW].bindings.items():
+        for caused in decision.publishes | decision.calls:
+            found.setdefault(_name(codec, caused), set()).add(_name(codec, heard))
     return found
 
 

@@ -242,7 +242,7 @@ def test_a_bad_flag_is_refused() -> None:
 def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -> None:
     found = bench(
         "--orders", "200", "--paced-seconds", "2", "--rounds", "1", "--rows", "20000", "--backlog", "10000",
-        "--replayed", "200", "--login-seconds", "2", "--json",
+        "--replayed", "200", "--login-seconds", "2", "--transfer-seconds", "2", "--json",
         **kafka.environment,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
