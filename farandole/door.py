@@ -215,7 +215,7 @@ class Door:
             data=await request.read(),
             headers={HOP: "1", "Content-Type": "application/json"},
         ) as response:
-            if response.status in (421, 503):
+            if response.status == HTTPStatus.MISDIRECTED_REQUEST:
                 raise NoOwner
             said = await response.json()
             if not isinstance(said, dict):
@@ -251,7 +251,9 @@ async def replied(what: str, web: Any, request: Any, answer: Awaitable[tuple[int
     except Misdirected:
         status, said = 421, {"problems": [f"a forwarded request that is about another worker's {what}"]}
     except (NoOwner, KafkaException):
-        status, said = 503, {"problems": [f"the {what}'s partition is being handed over"], "retry_after": 1}
+        # To the worker that forwarded it, so that it looks for the owner once more; a 503 of its own is an answer.
+        status = 421 if HOP in request.headers else 503
+        said = {"problems": [f"the {what}'s partition is being handed over"], "retry_after": 1}
     if "retry_after" in said:
         headers = {"Retry-After": str(said["retry_after"])}
     if status >= 400 and "what" not in said:  # a forwarded answer has it all

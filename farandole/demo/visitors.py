@@ -150,6 +150,8 @@ class Visits:
     def __init__(self, urls: Sequence[str], mail: str, rate: float) -> None:
         self._urls, self._mail, self._rate = urls, mail, rate
         self.told = Told()
+        self._counted_twice: set[str] = set()
+        """Challenges at which a code was entered again, because an answer was lost."""
 
     async def play(self, guests: Sequence[Visitor]) -> Told:
         timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
@@ -262,8 +264,10 @@ class Visits:
         outcome = str(said.get("outcome", "no outcome"))
         self.told.outcomes[outcome] += 1
         self.told.granted += outcome == "granted"
-        # A request that is repeated may count twice: that is what an attacker would do, too.
-        if outcome not in expected and not (repeated and outcome in NOT_GRANTED):
+        if repeated:
+            self._counted_twice.add(challenge)
+        # A request that is repeated may count twice, and then the later ones are answered sooner with "locked".
+        if outcome not in expected and not (challenge in self._counted_twice and outcome in NOT_GRANTED):
             self._surprise(guest, f"{outcome} and not {' or '.join(sorted(expected))}: {said.get('what', '')}")
         return outcome
 
