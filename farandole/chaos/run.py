@@ -26,6 +26,7 @@ from farandole.chaos.ordering import check
 from farandole.chaos.report import Outcome
 from farandole.chaos.world import World
 from farandole.demo import report as orders_report
+from farandole.demo.flows import FLOW, services_of
 from farandole.demo.stage import load_codec
 from farandole.demo.watch import Watcher
 from farandole.errors import AuditError
@@ -71,7 +72,8 @@ def prepared(options: Options, progress: Progress) -> Iterator[Chaos]:
         system = System(
             directory,
             namespace=f"{directory.name}-",
-            workers=dict.fromkeys(topics.services, options.workers),
+            workers=dict.fromkeys(services_of([FLOW]), options.workers),
+            services=services_of([FLOW]),
             environment={
                 "KAFKA_BOOTSTRAP_SERVERS": brokers.workers_servers,
                 "FARANDOLE_HOME": str(directory / "home"),

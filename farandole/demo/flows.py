@@ -41,8 +41,13 @@ def order_flows() -> tuple[str, ...]:
 
 def order_services() -> tuple[str, ...]:
     """The services that have a part in orders, whatever the flow. Others would have nothing to do."""
-    flows = begun_by(PlaceOrder, load_flows()).values()
-    return tuple(sorted({service for flow in flows for service, _ in flow.bindings}))
+    return services_of(begun_by(PlaceOrder, load_flows()))
+
+
+def services_of(keys: Iterable[str]) -> tuple[str, ...]:
+    """The services that have a part in these flows."""
+    flows = load_flows()
+    return tuple(sorted({service for key in keys for service, _ in flows[key].bindings}))
 
 
 def show(named: Iterable[str]) -> Show:

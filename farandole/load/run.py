@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from farandole import config
 from farandole.demo import runs
+from farandole.demo.flows import FLOW, services_of
 from farandole.demo.report import some
 from farandole.demo.stage import ORDER_URL, OwnStage, RunningStage, own_stage
 from farandole.errors import AuditError
@@ -32,7 +33,6 @@ from farandole.load.sending import Sender
 from farandole.load.stages import Stage
 from farandole.load.summary import summary
 from farandole.system import Progress
-from farandole.topics import Topics
 
 LOOK_EVERY: Final = 0.2
 STILL_FOR: Final = 1.0
@@ -65,7 +65,7 @@ class _NotDrained(Exception):
 @contextmanager
 def prepared(options: Options, progress: Progress) -> Iterator[Load]:
     """Everything is there and runs; what was started is stopped again."""
-    options.check(Topics.load(config.project_root() / "topics.yaml").services)
+    options.check(services_of([FLOW]))
     if options.against:
         on = RunningStage(options.order_url or os.environ.get("ORDER_URL") or (ORDER_URL if _http(options) else ""))
         with Load(options, on, progress, prefix=f"{on.run}/") as load:
@@ -81,6 +81,7 @@ def prepared(options: Options, progress: Progress) -> Iterator[Load]:
             directory,
             progress,
             ("--limit", str(SANDBOX_OPERATIONS)),
+            services_of([FLOW]),
         ) as own,
         Load(options, own, progress) as load,
     ):
@@ -101,7 +102,7 @@ class Load:
         self.recorder = Recorder()
         self.orders = Orders(options.mix, on.run, options.seed, prefix)
         self.endings = Endings(self.recorder, on.client_config, on.namespace, on.topics, on.codec)
-        groups = {name: on.namespace + service.group for name, service in on.topics.services.items()}
+        groups = {name: on.namespace + on.topics.services[name].group for name in services_of([FLOW])}
         self._broker_pids = broker_pids() if isinstance(on, OwnStage) else {}
         self.sampler = Sampler(self.recorder, on.client_config, on.namespace, groups, self._pids)
         self.sender = self._sender()

@@ -85,7 +85,7 @@ def test_a_load_of_its_own_system_is_measured_audited_and_reported(environment: 
     assert {"order[0]", "payment[0]", "gateway", "generator"} <= {
         row["process"] for row in found["memory"]["processes"]
     }
-    services = {"order", "inventory", "payment", "shipping", "notification", "orchestrator"}
+    services = {"order", "inventory", "payment", "shipping", "notification"}
     assert set(found["samples"]["lag"]) == services
     assert [Path(each).suffix for each in found["reports"]] == [".html", ".json"]
     assert all(Path(each).stat().st_size > 1_000 for each in found["reports"])
