@@ -16,7 +16,7 @@ DebitEnd = Literal["cancel", "keep", "refund"]
 
 AccountPhase = Literal["open", "closed"]
 
-MovementPhase = Literal["debited", "settled", "refunded", "credited", "funded", "refused"]
+MovementPhase = Literal["debited", "settled", "refunded", "credited", "refused"]
 
 UndoOutcome = Literal["undone", "nothing_to_undo"]
 
@@ -348,8 +348,19 @@ class Account(Row, frozen=True, gc=False):
     balance: int
 
 
+class Deposit(Row, frozen=True, gc=False):
+    """Money that was paid in, so that it is added once.
+
+    amount: In minor units.
+    currency: ISO 4217, three capital letters.
+    """
+
+    amount: int
+    currency: str
+
+
 class Movement(Row, frozen=True, gc=False):
-    """What became of a transfer's debit or credit, or of a deposit.
+    """What became of a transfer's debit or credit.
 
     phase: Where it stands.
     amount: In minor units.

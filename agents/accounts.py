@@ -30,6 +30,7 @@ from events import (
     CloseAccount,
     CreditAccount,
     DebitAccount,
+    Deposit,
     FundAccount,
     Movement,
     OpenAccount,
@@ -42,9 +43,11 @@ balances = app.Table("balances", value=Account, help="Every account, by its name
 movements = app.Table(
     "movements",
     value=Movement,
-    ended=lambda movement: movement.phase not in ("debited", "funded"),
-    help="What became of each debit and credit, by transfer and side, and of each deposit, in its account's partition.",
+    ended=lambda movement: movement.phase != "debited",
+    help="What became of each debit and credit, by transfer and side, in its account's partition.",
 )
+# No `ended`: there is no end after which a deposit may not come twice.
+deposits = app.Table("deposits", value=Deposit, help="Every deposit, by account and name.")
 
 CASH: Final = "cash"
 IN_FLIGHT: Final = "in_flight"
@@ -91,7 +94,7 @@ def close_account(command: CloseAccount) -> None:
 def fund(command: FundAccount) -> Booked | None:
     """Pay money in. The same deposit again changes nothing."""
     key = f"{command.account} {command.saga}"
-    known = movements.get(key)
+    known = deposits.get(key)
     if known is not None:
         same = (known.amount, known.currency) == (command.amount, command.currency)
         assert same, f"the same deposit once was {known.amount} {known.currency}"
@@ -99,7 +102,7 @@ def fund(command: FundAccount) -> Booked | None:
     _check_amount(command.amount)
     reason = _why_no_credit(command.account, command.amount, command.currency)
     assert not reason, reason
-    movements[key] = Movement(phase="funded", amount=command.amount, currency=command.currency)
+    deposits[key] = Deposit(amount=command.amount, currency=command.currency)
     _move(command.account, command.amount)
     return _book("fund", command.currency, command.amount, CASH, _line(command.account))
 

@@ -80,8 +80,8 @@ def check_always(world: World) -> None:
             in_flight[movement.currency] += movement.amount
         elif movement.phase == "credited":
             in_flight[movement.currency] -= movement.amount
-        elif movement.phase == "funded":
-            funded[movement.currency] += movement.amount
+    for deposit in rows["deposits"].values():
+        funded[deposit.currency] += deposit.amount
     held: Counter[str] = Counter()
     for name, account in rows["balances"].items():
         assert account.balance >= -account.overdraft, f"{name} has {account.balance}"
