@@ -10,8 +10,8 @@ from statistics import median
 from typing import Any, Final
 
 from bench.stage import Stage, tell
-from farandole.demo.login import Demo, Options, latency_of, own_system
-from farandole.system import silent
+from farandole.demo.login import SERVICES, Demo, Options, latency_of
+from farandole.system import System, silent
 
 RATE: Final = 20.0
 AIM_MS: Final = 150.0
@@ -23,10 +23,10 @@ def measure(where: Stage, seconds: float) -> dict[str, Any]:
     directory = where.home / "logins"
     with (
         where.namespace("logins") as namespace,
-        own_system(directory, namespace=namespace, client_config=where.kafka) as system,
+        System(directory, namespace=namespace, services=SERVICES, client_config=where.kafka) as system,
     ):
         asked = Options(logins=round(RATE * seconds), rate=RATE, failures=False, plain=True)
-        demo = Demo(system, asked)
+        demo = Demo.of_system(system, asked)
         found = demo.play(silent)
         told = demo.visits.told
     return {

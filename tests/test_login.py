@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from farandole.demo.login import Demo, Options, own_system, register
+from farandole.demo.login import SERVICES, Demo, Options, register
 from farandole.demo.mischief import Kill
+from farandole.demo.stage import OwnStage
 from farandole.demo.visitors import Visitor, Ways, other
 from farandole.system import System, silent
 from tests.farandole.rig import read_all
@@ -24,15 +25,16 @@ from tests.test_workers import request, wait_until
 @pytest.fixture(scope="module")
 def system(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     directory = tmp_path_factory.mktemp("login")
-    with own_system(
+    with System(
         directory,
         namespace="logins.",
+        services=SERVICES,
         client_config=kafka.config,
         workers={"login": 2},
         environment={"FARANDOLE_HOME": str(directory / "home")},
     ) as running:
         guests = [Visitor(user, Ways.PLAIN) for user in ("anna", "bea", "cleo")]
-        asyncio.run(register(running, guests))
+        asyncio.run(register(OwnStage("logins", directory, running), guests))
         yield running
 
 
@@ -106,8 +108,10 @@ def test_killed_in_the_middle_every_challenge_ends_once_and_no_code_is_in_any_to
 ) -> None:
     options = Options(logins=120, rate=15.0, kills=(Kill("login", 40), Kill("directory", 70), Kill("login", 90)))
     environment = {"FARANDOLE_HOME": str(tmp_path / "home")}
-    with own_system(tmp_path, namespace=namespace, client_config=kafka.config, environment=environment) as system:
-        outcome = Demo(system, options).play(silent)
+    with System(
+        tmp_path, namespace=namespace, services=SERVICES, client_config=kafka.config, environment=environment
+    ) as system:
+        outcome = Demo.of_system(system, options).play(silent)
         assert outcome.problems == []
         assert outcome.ok
         assert outcome.audit is not None

@@ -95,7 +95,7 @@ class Comparison:
             stage.namespace,
             stage.system.root,
             settled=True,
-            gateway=stage.gateway_url,
+            gateway=stage.outside_url("gateway"),
             progress=self.progress,
         )
         return self._outcome(self._facts(), report.to_dict())

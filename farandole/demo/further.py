@@ -21,8 +21,8 @@ def next_steps(demo: Demo, kept: bool) -> list[str]:
     if kept or not on.own:
         order = next(iter(demo.plan.placements)).order
         steps.append(f"curl {on.order_urls[0]}/orders/{order}")
-        if on.gateway_url:
-            steps.append(f"curl {on.gateway_url}/state")
+        if gateway := on.outside_url("gateway"):
+            steps.append(f"curl {gateway}/state")
     if on.directory is not None:
         steps.append(f"less {_near(on.directory)}/order-0.log     and the other processes' logs beside it")
     return steps

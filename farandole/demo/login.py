@@ -13,18 +13,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Final
 
 import events
 from farandole import config
+from farandole.audit.records import Place
 from farandole.demo import runs
 from farandole.demo.mischief import Kill
 from farandole.demo.sending import Sender
-from farandole.demo.stage import load_codec
+from farandole.demo.stage import OwnStage, Stage, own_stage, running_stage, url_of
 from farandole.demo.visitors import Visitor, Visits, Ways, visitors
 from farandole.errors import AuditError, ConfigError, FarandoleError
+from farandole.inflight.groups import committed
+from farandole.sandbox import ENVIRONMENT
 from farandole.system import Progress, System, checked_counts, silent
 
 if TYPE_CHECKING:
@@ -99,22 +101,12 @@ def latency_of(seconds: list[float]) -> dict[str, float]:
     return {"p50_ms": round(cuts[49] * 1000, 1), "p99_ms": round(cuts[98] * 1000, 1)} if cuts else {}
 
 
-@contextmanager
-def own_system(directory: Path, progress: Progress = silent, **options: Any) -> Iterator[System]:
-    """Kafka, the outside world, and the workers of login and directory."""
-    namespace = options.pop("namespace", None) or runs.namespace_of(directory)
-    with System(directory, namespace=namespace, services=SERVICES, progress=progress, **options) as system:
-        yield system
-
-
-async def register(system: System, guests: Sequence[Visitor]) -> None:
+async def register(on: Stage, guests: Sequence[Visitor]) -> None:
     """All but the strangers are in the directory, before anybody comes."""
-    codec = load_codec(system.root, system.namespace)
-    sender = Sender(system.client_config, system.namespace, codec, "register")
+    sender = Sender(on.client_config, on.namespace, on.codec, "register")
     known = [guest for guest in guests if guest.way is not Ways.STRANGER]
-    before = _heard(system)
     async with sender.polling():
-        await asyncio.gather(
+        written = await asyncio.gather(
             *(
                 sender.send(
                     events.UserRegistered(user=guest.user, address=guest.address),
@@ -125,50 +117,63 @@ async def register(system: System, guests: Sequence[Visitor]) -> None:
                 for guest in known
             )
         )
+    topic = on.codec.type_of(events.UserRegistered).topic
+    last: dict[Place, int] = {}
+    for partition, offset in written:
+        last[topic, partition] = max(offset, last.get((topic, partition), 0))
     deadline = time.monotonic() + SETTLED_WITHIN
-    while _heard(system) - before < len(known):
-        system.check()
+    while not await asyncio.to_thread(_has_heard, on, last):
+        on.check()
         if time.monotonic() > deadline:
             raise FarandoleError(f"the directory has not heard of {len(known)} users in {SETTLED_WITHIN:.0f} s")
         await asyncio.sleep(LOOK_EVERY)
 
 
-def _heard(system: System) -> int:
-    """Messages that the directory has handled."""
-    return sum(health.messages for worker in system.workers["directory"] if (health := worker.health()))
+def _has_heard(on: Stage, last: dict[Place, int]) -> bool:
+    """Whether the directory has handled these places up to these offsets."""
+    positions = committed(on.client_config, on.namespace, ["directory"])["directory"]
+    return all(positions.get(place, 0) > offset for place, offset in last.items())
 
 
 class Demo:
-    """Visitors, and a system for them."""
+    """Visitors, and a stage for them. urls: of the login service's workers"""
 
-    def __init__(self, system: System, options: Options) -> None:
-        self._system, self._options = system, options
+    def __init__(self, on: Stage, urls: Sequence[str], options: Options) -> None:
+        self._on, self._options = on, options
         self._progress: Progress = silent
         self.problems: list[str] = []
         self.restarts: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
-        self.guests = visitors(options.logins, options.seed, options.plain)
-        urls = [worker.port.url for worker in system.workers["login"]]
-        self.visits = Visits(urls, system.sandbox.admin_urls["mail"], options.rate)
+        self.guests = visitors(options.logins, options.seed, options.plain, "" if on.own else f"{on.run}-")
+        self._urls = urls
+        self.visits = Visits(urls, on.outside_url("mail"), options.rate)
+
+    @classmethod
+    def of_system(cls, system: System, options: Options) -> Demo:
+        """In a system that was started for it."""
+        on = OwnStage(system.directory.name, system.directory, system)
+        return cls(on, login_urls(system), options)
 
     def play(self, progress: Progress) -> Outcome:
         """Let them all in, or not; then audit."""
         self._progress, options = progress, self._options
         if options.failures:
             slow = {"lognormal": [0.008, 0.6]}
-            mail = {"latency": slow, "errors": {"rate": 0.05}, "lost": {"rate": 0.02}}
-            self._system.sandbox.faults("mail", seed=options.seed, **mail)
+            mail = {"seed": options.seed, "latency": slow, "errors": {"rate": 0.05}, "lost": {"rate": 0.02}}
+            self._on.set_faults("mail", mail)
         began = time.monotonic()
         asyncio.run(self._acts())
         self.seconds["logging_in"] = round(time.monotonic() - began, 2)
         told = self.visits.told
-        self._settle()
+        if self._on.own:  # elsewhere it may never be still
+            self._settle()
         audit = self._audit()
         self.problems = told.surprises[:SHOWN] + self.problems
         if len(told.surprises) > SHOWN:
             self.problems.append(f"and {len(told.surprises) - SHOWN} more visitors were surprised")
+        run = {"namespace": self._on.namespace, "seed": options.seed, "directory": str(self._on.directory or "")}
         return Outcome(
-            run={"namespace": self._system.namespace, "seed": options.seed, "directory": str(self._system.directory)},
+            run=run,
             logins={"visitors": len(self.guests), "begun": told.begun, **dict(sorted(told.outcomes.items()))},
             ways={way: dict(counts) for way, counts in sorted(told.by_way.items())},
             latency={kind: latency_of(seconds) for kind, seconds in told.seconds.items()},
@@ -181,17 +186,16 @@ class Demo:
 
     def next_steps(self, kept: bool) -> list[str]:
         """How to go on looking."""
-        setting = f"FARANDOLE_NAMESPACE={self._system.namespace} "
-        steps = [] if kept or not self._system.kafka_is_ours else ["farandole kafka start"]
+        setting = f"FARANDOLE_NAMESPACE={self._on.namespace} " if self._on.namespace else ""
+        steps = ["farandole kafka start"] if self._on.stops_kafka and not kept else []
         steps.append(f"{setting}farandole audit --settled")
-        if kept:
-            login = self._system.url("login")
-            steps.append(f"""curl {login}/login -d '{{"user": "{self.guests[0].user}"}}'""")
-            steps.append(f"curl {self._system.sandbox.admin_urls['mail']}/state")
-        return [*steps, f"less {self._system.directory}/login-0.log"]
+        if kept or not self._on.own:
+            steps.append(f"""curl {self._urls[0]}/login -d '{{"user": "{self.guests[0].user}"}}'""")
+            steps.append(f"curl {self._on.outside_url('mail')}/state")
+        return [*steps, f"less {self._on.directory}/login-0.log"] if self._on.directory else steps
 
     async def _acts(self) -> None:
-        await register(self._system, self.guests)
+        await register(self._on, self.guests)
         watching = asyncio.create_task(self._watch())
         try:
             async with asyncio.TaskGroup() as group:
@@ -203,7 +207,7 @@ class Demo:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.to_thread(self._system.check)
+            await asyncio.to_thread(self._on.check)
             told = self.visits.told
             said = f"logging in: {told.begun} begun, {told.granted} granted"
             self._progress(said, told.begun, len(self.guests))
@@ -214,21 +218,15 @@ class Demo:
             await asyncio.sleep(LOOK_EVERY / 5)
         # Not at the same moment of a login each time.
         await asyncio.sleep(random.Random(f"kill {self._options.seed} {kill}").uniform(0, 0.2))
-        killed = time.monotonic()
-        await asyncio.to_thread(self._system.kill, kill.service)
-        worker = await asyncio.to_thread(self._system.restart, kill.service)
-        while not ((health := await asyncio.to_thread(worker.health)) and health.ready):
-            await asyncio.to_thread(self._system.check)
-            await asyncio.sleep(LOOK_EVERY)
-        self.restarts[str(kill.service)] = round(time.monotonic() - killed, 2)
+        restart = await self._on.kill_and_restart(kill)
+        self.restarts[str(kill.service)] = round(restart.moving or restart.ready or 0.0, 2)
 
     def _settle(self) -> None:
         """Until no call is under way and nobody handles anything any more."""
         deadline, before, since = time.monotonic() + SETTLED_WITHIN, None, time.monotonic()
         while time.monotonic() - since < 1.0:
-            found = [self._system.health(service) for service in SERVICES]
-            now = [(each.messages, each.calls) if each else None for each in found]
-            if now != before or any(each and each[1] for each in now):
+            now = committed(self._on.client_config, self._on.namespace, SERVICES)
+            if now != before or self._on.calls_under_way():
                 before, since = now, time.monotonic()
             if time.monotonic() > deadline:
                 self.problems.append(f"it is not at rest {SETTLED_WITHIN:.0f} s after the last visitor")
@@ -239,14 +237,14 @@ class Demo:
         from farandole import audit
 
         self._progress("auditing", 0, 0)
-        system = self._system
+        on = self._on
         try:
             found = audit.run(
-                system.client_config,
-                system.namespace,
+                on.client_config,
+                on.namespace,
                 config.project_root(),
-                settled=True,
-                mail=system.sandbox.admin_urls["mail"],
+                settled=on.own,
+                mail=on.outside_url("mail"),
             )
         except AuditError as error:
             self.problems.append(f"the audit could not be carried out: {error}")
@@ -261,8 +259,6 @@ class Demo:
 @contextmanager
 def prepared(options: Any, progress: Progress) -> Iterator[Demo]:
     """Everything is there and runs; at the end it is stopped again. options: those of `farandole demo`"""
-    if options.use_running:
-        raise ConfigError("logins are shown on a system of their own", where="--use-running", mend="leave it out")
     asked = Options(
         logins=options.orders,
         seed=options.seed,
@@ -271,12 +267,24 @@ def prepared(options: Any, progress: Progress) -> Iterator[Demo]:
         failures=options.failures,
     )
     asked.check()
+    if options.use_running:
+        with running_stage("") as running:
+            if "mail" not in running.systems:
+                raise ConfigError(
+                    "nobody could read the passcodes: the sandbox's mail sink does not answer",
+                    where=ENVIRONMENT["mail"],
+                    mend="name its address, as in http://127.0.0.1:7803",
+                )
+            yield Demo(running, [url_of("login")], asked)
+        return
     workers = checked_counts(dict(options.workers), SERVICES)
-    with runs.new_run() as directory, own_system(directory, progress, workers=workers) as system:
-        if not config.setting("KAFKA_BOOTSTRAP_SERVERS"):
-            runs.clear_old(system.client_config, directory.parent.name)
-        yield Demo(system, asked)
-        progress("stopping", 0, 0)
+    with runs.new_run() as directory, own_stage(workers, {}, directory, progress, services=SERVICES) as own:
+        yield Demo(own, login_urls(own.system), asked)
+
+
+def login_urls(system: System) -> list[str]:
+    """Of the login service's workers."""
+    return [worker.port.url for worker in system.workers["login"]]
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:

@@ -122,7 +122,7 @@ def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
         flows=options.flows,
     )
     if options.use_running:
-        with stage.running_stage(options.order_url) as running:
+        with stage.running_stage(options.order_url or None) as running:
             possible = _possible(running, options)
             yield Demo(
                 options, running, make(_named(wishes, running.run, possible, f"{running.run}-"), order_id), began
@@ -294,7 +294,11 @@ class _Play:
         on = self.stage
         try:
             found = audit.run(
-                on.client_config, on.namespace, config.project_root(), settled=on.own, gateway=on.gateway_url or None
+                on.client_config,
+                on.namespace,
+                config.project_root(),
+                settled=on.own,
+                gateway=on.outside_url("gateway") or None,
             )
         except AuditError as error:
             self.problems.append(f"the audit could not be carried out: {error}")

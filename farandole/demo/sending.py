@@ -43,18 +43,24 @@ class Sender:
             }
         )
 
-    async def send(self, event: Event, saga: str, flow: str, key: str | None = None) -> None:
-        """Write an event as any client would; return when all replicas have it. Only while `polling`."""
+    async def send(self, event: Event, saga: str, flow: str, key: str | None = None) -> tuple[int, int]:
+        """Write an event as any client would; return partition and offset when all replicas have it. Only while
+        `polling`.
+        """
         meta = Meta(id=f"demo/{self._run}/{next(self._numbers)}", saga=saga, flow=flow, cause="")
         topic = self._namespace + self._codec.type_of(type(event)).topic
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
 
         def delivered(error: Any, message: Any) -> None:
-            if not done.done():
-                done.set_exception(BrokerError(f"not written to {topic}: {error}")) if error else done.set_result(None)
+            if done.done():
+                return
+            if error:
+                done.set_exception(BrokerError(f"not written to {topic}: {error}"))
+            else:
+                done.set_result((message.partition(), message.offset()))
 
         self._producer.produce(topic, self._codec.encode(event, meta), key or saga, on_delivery=delivered)
-        await done
+        return await done
 
     def send_bytes(self, topic: str, key: bytes, value: bytes | None) -> None:
         self._producer.produce(self._namespace + topic, value, key)

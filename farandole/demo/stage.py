@@ -62,9 +62,8 @@ class Stage(Protocol):
     own: bool
     stops_kafka: bool
 
-    @property
-    def gateway_url(self) -> str:
-        """Where the gateway tells what it has done; empty if it does not."""
+    def outside_url(self, system: str) -> str:
+        """Where a system of the outside world tells what it has done; empty if it does not."""
         ...
 
     def set_faults(self, system: str, plan: Mapping[str, Any]) -> None: ...
@@ -105,9 +104,8 @@ class OwnStage:
         self.stops_kafka = system.kafka_is_ours
         self._killing = asyncio.Lock()
 
-    @property
-    def gateway_url(self) -> str:
-        return self.system.sandbox.admin_urls["gateway"]
+    def outside_url(self, system: str) -> str:
+        return self.system.sandbox.admin_urls[system]
 
     def set_faults(self, system: str, plan: Mapping[str, Any]) -> None:
         self.system.sandbox.faults(system, **plan)
@@ -175,9 +173,8 @@ class RunningStage:
         self._sandbox = {system: url for system in SYSTEMS if (url := _sandbox_url(system))}
         self.systems: Sequence[str] = tuple(self._sandbox)
 
-    @property
-    def gateway_url(self) -> str:
-        return self._sandbox.get("gateway", "")
+    def outside_url(self, system: str) -> str:
+        return self._sandbox.get(system, "")
 
     def set_faults(self, system: str, plan: Mapping[str, Any]) -> None:
         _ask(self._sandbox[system] + "/faults", "PUT", json.dumps(plan).encode())
@@ -238,12 +235,21 @@ def own_stage(
 
 @contextmanager
 def running_stage(order_url: str | None) -> Iterator[RunningStage]:
-    """Use the system that the environment names."""
-    stage = RunningStage(order_url or os.environ.get("ORDER_URL") or ORDER_URL)
+    """Use the system that the environment names. order_url: None: from there, too; empty: no order service is asked"""
+    stage = RunningStage(os.environ.get("ORDER_URL") or ORDER_URL if order_url is None else order_url)
     try:
         yield stage
     finally:
         stage.lift_faults()
+
+
+def url_of(service: str) -> str:
+    """Of a service of a running system, as its variable says, such as LOGIN_URL. ConfigError if there is none."""
+    name = f"{service.upper()}_URL"
+    url = config.setting(name)
+    if not url:
+        raise ConfigError(f"no address of the {service} service", where=name, mend=f"{name}=http://127.0.0.1:6066")
+    return url.rstrip("/")
 
 
 def _sandbox_url(system: str) -> str:

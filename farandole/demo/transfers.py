@@ -7,7 +7,6 @@ Invariants are those of farandole.demo.run. With --use-running, TRANSFERS_URL an
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ from farandole.demo.transfer_customers import Bank
 from farandole.demo.transfer_plan import COMPLETED, FAILED, REFUNDED, TransferPlan, make
 from farandole.demo.transfer_report import Outcome, impossible, print_outcome, rows_of
 from farandole.demo.watch import Seen, Watcher
-from farandole.errors import AuditError, CodecError, ConfigError
+from farandole.errors import AuditError, CodecError
 from farandole.system import Progress
 
 SERVICES: Final = ("transfers", "accounts")
@@ -97,9 +96,9 @@ def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
     began = time.monotonic()
     options.check(SERVICES)
     if options.use_running:
-        urls = {service: [_url_of(service)] for service in SERVICES}
-        running = stage.RunningStage("")
-        yield Demo(options, running, urls, _plan(options, running.run, f"{running.run}-", planted=False), began)
+        urls = {service: [stage.url_of(service)] for service in SERVICES}
+        with stage.running_stage("") as running:
+            yield Demo(options, running, urls, _plan(options, running.run, f"{running.run}-", planted=False), began)
         return
     with runs.new_run() as directory:
         plan = _plan(options, directory.name, "", planted=True)
@@ -111,14 +110,6 @@ def prepared(options: Options, progress: Progress) -> Iterator[Demo]:
 
 def _plan(options: Options, run: str, prefix: str, planted: bool) -> TransferPlan:
     return make(run, prefix, options.orders, options.seed, options.failures, options.ways, planted)
-
-
-def _url_of(service: str) -> str:
-    name = f"{service.upper()}_URL"
-    url = config.setting(name) or os.environ.get(name, "")
-    if not url:
-        raise ConfigError(f"no address of the {service} service", where=name, mend=f"{name}=http://127.0.0.1:6066")
-    return url.rstrip("/")
 
 
 class _Transfers(_Play):

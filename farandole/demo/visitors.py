@@ -68,13 +68,15 @@ class Visitor:
         return f"{self.user}@example.org"
 
 
-def visitors(count: int, seed: int, plain: bool = False) -> list[Visitor]:
-    """One of each way, as far as there is room, then as SHARES have it. plain: all of them simply log in."""
+def visitors(count: int, seed: int, plain: bool = False, prefix: str = "") -> list[Visitor]:
+    """One of each way, as far as there is room, then as SHARES have it. plain: all of them simply log in; prefix: of
+    their names, where others have been before.
+    """
     draw = random.Random(f"visitors {seed}")
     drawn = draw.choices(list(SHARES), list(SHARES.values()), k=count)
     ways = [Ways.PLAIN] * count if plain else [*Ways, *drawn][:count]
     draw.shuffle(ways)
-    return [Visitor(f"visitor-{seed}-{n}", way) for n, way in enumerate(ways)]
+    return [Visitor(f"{prefix}visitor-{seed}-{n}", way) for n, way in enumerate(ways)]
 
 
 @dataclass

@@ -268,7 +268,7 @@ class Load:
                 on.namespace,
                 config.project_root(),
                 settled=on.own and not self.recorder.open,
-                gateway=on.gateway_url or None,
+                gateway=on.outside_url("gateway") or None,
                 progress=self.progress,
             )
         except AuditError as error:
