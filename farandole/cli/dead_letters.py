@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from farandole.redrive.choosing import Choice
     from farandole.redrive.queue import Book, Desk, Letter
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 FAILED = 1
 """Exit code when a letter failed again, or came to something else than is asked."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from farandole.deploy.planning import Plan
     from farandole.deploy.run import Options, Report
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Target = Annotated[
     str | None,
