@@ -129,7 +129,8 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     if found["rolling"]:
-        verb = "rollback" if found["version"] in found["rolled_back_from"] else "apply"
+        back = found["version"] in found["rolled_back_from"] and found["rolling"] in found["former"]
+        verb = "rollback" if back else "apply"
         console.print(
             f"a rollout to {found['rolling']} goes on, or was interrupted: farandole deploy {verb} goes on from here"
         )

@@ -93,6 +93,8 @@ def _average(sizes: Sequence[int]) -> int:
 def _not_judged(judged: Sequence[Played], played: Sequence[Played], keep_seconds: float | None) -> str:
     if keep_seconds is None:
         return "the system is not the load's own"
+    if not judged:
+        return "nothing was measured for it"
     if len(judged) != 1 or judged[0].stage.burst or judged[0].stage.rate != judged[0].stage.until:
         return "only a load of one rate is judged by it"
     [one] = judged

@@ -67,11 +67,13 @@ def test_a_rollback_that_was_taken_back_counts_as_none(tmp_path: Path) -> None:
     assert went("v3", to=deployment).state.before == "v2"
 
 
-@pytest.mark.parametrize(("left", "verb"), [([], "apply"), (["v1"], "rollback")])
-def test_the_status_names_the_command_that_goes_on(left: list[str], verb: str) -> None:
+@pytest.mark.parametrize(
+    ("left", "rolling", "verb"), [([], "v2", "apply"), (["v1"], "v2", "apply"), (["v1"], "v0", "rollback")]
+)
+def test_the_status_names_the_command_that_goes_on(left: list[str], rolling: str, verb: str) -> None:
     worker = {"name": "a-0", "service": "a", "version": "v1", "pid": 1, "uptime": 1.0, "restarts": 0, "ready": True}
     worker |= {"address": "", "state": ""}
-    found = {"workers": [worker], "lag": {}, "lag_unknown": "", "version": "v1", "rolling": "v2"}
+    found = {"workers": [worker], "lag": {}, "lag_unknown": "", "version": "v1", "rolling": rolling, "former": ["v0"]}
     console = Console(file=io.StringIO(), width=160)
     print_status(found | {"rolled_back_from": left}, console)
     assert f"farandole deploy {verb} goes on from here" in console.file.getvalue()  # type: ignore[attr-defined]

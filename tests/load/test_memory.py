@@ -87,6 +87,10 @@ def ramp() -> tuple[Stage, ...]:
     return checked(Stage("warm-up", 61, 2, 2, measured=False)), checked(Stage("up", 300, 2, 4))
 
 
+def nothing_measured(pretended: Pretended) -> None:
+    pretended.recorder.played.clear()
+
+
 def too_few(pretended: Pretended) -> None:
     pretended.samples[:] = pretended.samples[-9:]
 
@@ -99,6 +103,7 @@ def too_few(pretended: Pretended) -> None:
         ({"warm_up": 0.0}, None, "rows of ended orders stay for 60 s, and the warm-up was 0 s"),
         ({"steps": (2.0, 3.0), "rate": None, "minutes": None, "step_seconds": 300.0}, None, "only a load of one rate"),
         ({"stages": ramp(), "rate": None, "minutes": None}, None, "only a load of one rate"),
+        ({}, nothing_measured, "nothing was measured for it"),
         ({}, lambda made: made.load.settings.clear(), "the system is not the load's own"),
         ({}, too_few, "there are too few samples of broker, order[0]"),
         ({}, lambda made: made.samples.clear(), "no process of the system was measured"),
