@@ -215,6 +215,9 @@ def test_going_back_goes_on_where_it_was_killed_and_reads_what_the_newer_version
     assert code == 0, report
     services = [each["service"] for each in report["rolled"]]
     assert services.index("payment") < services.index("order"), "who publishes what is new goes back first"
+    again = deployed.begin(deployed.second, "deploy", "rollback")
+    _, error = again.communicate()
+    assert (again.returncode, f"rolled back from: {version_of(deployed.second)}" in error) == (2, True), error
     assert versions(deployed) == {version_of(deployed.first)}
     deployed.wait_until_completed(order)
     deployed.wait_until_completed(deployed.place("after-rollback"))

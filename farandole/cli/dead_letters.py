@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from farandole.redrive.choosing import Choice
     from farandole.redrive.queue import Book, Desk, Letter
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 FAILED = 1
-"""Exit code when a letter failed again."""
+"""Exit code when a letter failed again, or came to something else than is asked."""
 
 Services = Annotated[list[str] | None, typer.Option("--service", help="Of this service. Repeatable.")]
 Sagas = Annotated[list[str] | None, typer.Option("--saga", help="Of this saga, such as an order's id. Repeatable.")]
@@ -150,7 +150,8 @@ def redrive(
     """Have letters decided again by their service, a saga's in order, each exactly once; wait for what becomes of them.
 
     A saga is meant as a whole: all that waits, and what comes meanwhile. If a letter fails again its saga waits at it.
-    May be interrupted at any moment and repeated. Exit code 0: all is done. 1: some failed again.
+    May be interrupted at any moment and repeated. Exit code 0: all is done. 1: some failed again, or
+    somebody else did otherwise before.
 
     Example: farandole dead-letters redrive --service payment --rate 50 --dry-run
     """
@@ -182,7 +183,8 @@ def discard(
     A saga that has several letters does not say which one: name it with --letter, or mean --rest. So a repetition hits
     no other.
 
-    What is discarded never happens: think of what the saga waits for. The bytes stay in the queue.
+    What is discarded never happens: think of what the saga waits for. The bytes stay in the queue. Exit code 0: all is
+    done. 1: somebody had it redriven before.
 
     Example: farandole dead-letters discard --letter order/3/17 --why "a test order"
     """
@@ -216,36 +218,44 @@ def edit(
 
     A saga that has several letters does not say which one: name it with --letter. So a repetition hits no other.
     What comes out has to fit the schema, and keeps topic, key, saga and metadata. The letter itself stays as it came.
+    Exit code 0: it is done. 1: it failed again, or was redriven without this edit or discarded before.
 
     Example: farandole dead-letters edit --letter order/3/17 --set currency=EUR --why "the shop sent euro"
     """
     from farandole.cli.naming import command_for, note_dealt_with
     from farandole.redrive.asking import Result, of_letter
     from farandole.redrive.editing import edited, read_document
-    from farandole.redrive.naming import check_lasting, dealt_with
+    from farandole.redrive.naming import check_lasting, compared, dealt_with
     from farandole.redrive.report import print_edited, print_result
 
     if not (saga or letter) or not (changes or from_json):
         raise ConfigError("which letter, and what of it?", mend="--saga or --letter, and --set or --from-json")
     choice = _choice(service, saga, None, letter, None, None)
     document = read_document(from_json) if from_json else None
-    with shown() as progress, _desk(choice, progress) as desk:
+    keys = _topics().keys()
+    with shown() as progress, _desk(choice, progress, kept=choice.fits) as desk:
+
+        def changed(letter: Letter) -> bytes:
+            return edited(desk.book.codec, letter, keys[letter.source.topic], changes or [], document)
+
         chosen = choice.sequences(desk.book)
-        if before := dealt_with(desk.book, choice, chosen, 1):
-            note_dealt_with(desk.book, before)
-            show_outcome(Result("redrive", [], 0.0), as_json, print_result)
-            return
+        before = compared(desk.book, dealt_with(desk.book, choice, chosen, 1), "redrive", changed)
+        note_dealt_with(before, "edited")
+        if before and not chosen:
+            result = Result("redrive", [], 0.0, before)
+            show_outcome(result, as_json, print_result)
+            raise typer.Exit(0 if result.ok else FAILED)
         found = _the_one(desk.book, choice)
         check_lasting(desk.book, choice, chosen, partial(command_for, context))
         _check_due(desk.book, found)
-        keys = _topics().keys()
-        value = edited(desk.book.codec, found, keys[found.source.topic], changes or [], document)
+        value = changed(found)
         sequence = of_letter(desk, found)
         if dry_run:
             print_edited(desk.book, found, value, as_json)
             return
         task = _task("redrive", who, why, 1, None, patience, value)
         result = _asking(desk, task, progress).carry_out([sequence])
+        result.before = before
         left = desk.book.sequence(sequence.key) if sequence.saga else None
     show_outcome(result, as_json, print_result)
     if left and left.letters and not as_json and result.ok:
@@ -332,12 +342,13 @@ def _asking(desk: Desk, task: Task, progress: Report) -> Any:
 def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool, context: typer.Context | None = None) -> None:
     """context: of the command, where it means one letter of a saga."""
     from farandole.cli.naming import command_for, note_dealt_with
-    from farandole.redrive.naming import check_lasting, dealt_with
+    from farandole.redrive.naming import check_lasting, compared, dealt_with
     from farandole.redrive.report import print_plan, print_result
 
     with shown() as progress, _desk(choice, progress) as desk:
         chosen = choice.sequences(desk.book)
-        note_dealt_with(desk.book, dealt_with(desk.book, choice, chosen, task.most))
+        before = compared(desk.book, dealt_with(desk.book, choice, chosen, task.most), task.action)
+        note_dealt_with(before, "discarded" if task.action == "discard" else "redriven")
         if task.most is not None and context is not None:
             check_lasting(desk.book, choice, chosen, partial(command_for, context))
         unfit = [each for each in chosen if task.action == "redrive" and each.letters[0].truncated]
@@ -348,8 +359,9 @@ def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool, context
         if dry_run or not as_json:
             print_plan(chosen, task, as_json and dry_run)
         if dry_run:
-            return
+            raise typer.Exit(0 if all(each.as_asked for each in before) else FAILED)
         result: Result = _asking(desk, task, progress).carry_out(chosen)
+        result.before = before
     show_outcome(result, as_json, print_result)
     raise typer.Exit(0 if result.ok else FAILED)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from farandole.deploy.planning import Plan
     from farandole.deploy.run import Options, Report
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Target = Annotated[
     str | None,
@@ -105,7 +105,9 @@ def apply(
 
 @app.command()
 def rollback(
-    to: Annotated[str, typer.Option(help="A version that is kept; otherwise the one before.")] = "",
+    to: Annotated[
+        str, typer.Option(help="A version that is kept; otherwise the last one before that was not rolled back from.")
+    ] = "",
     target: Target = None,
     ended: Ended = None,
     ready_within: Ready = 90.0,
@@ -115,7 +117,10 @@ def rollback(
 ) -> None:
     """Go back to the version before, in the opposite order. Topics and schemas stay as they are.
 
-    Example: farandole deploy rollback --dry-run
+    Twice goes back by two versions, and never to one that was rolled back from. Interrupted, it goes on where it was
+    when it is run again. Exit code 0: all services run the version before. 1: refused, or taken back. 2: there is none.
+
+    Example: farandole deploy rollback --dry-run && farandole deploy rollback
     """
     from farandole.deploy.run import make_rollback
     from farandole.deploy.state import Deployment
@@ -141,7 +146,10 @@ def status(target: Target = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def stop(dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def stop(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say who would be ended, and end nobody.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """End all workers of the target `local`, and what looks after them. `apply` begins them again.
 
     Example: farandole deploy stop --dry-run && farandole deploy stop

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from farandole.cli.files import probe, written
 from farandole.cli.progress import show_outcome, shown, terminated
 from farandole.errors import ConfigError, FarandoleError
 
@@ -24,29 +25,33 @@ INTERRUPTED = 130
 def load(
     context: typer.Context,
     rate: Annotated[
-        float | None, typer.Option(help="Orders per second (100); of a search the first rate (50).")
+        float | None, typer.Option(help="Orders per second (100); of a search the first rate (50).", min=0)
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes at that rate (1).")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes at that rate (1).", min=0)] = None,
     steps: Annotated[str, typer.Option(help="Rates with commas between, one after the other.")] = "",
     step_seconds: Annotated[
-        float | None, typer.Option(help="Seconds of each step (30), or of each rate of a search (20).")
+        float | None, typer.Option(help="Seconds of each step (30), or of each rate of a search (20).", min=0)
     ] = None,
     profile: Annotated[
         Path | None, typer.Option(help="A file of stages, or the name of one in profiles/: ramp, spike, soak.")
     ] = None,
-    burst: Annotated[int, typer.Option(help="So many orders at once; how long until they are gone?")] = 0,
+    burst: Annotated[int, typer.Option(help="So many orders at once; how long until they are gone?", min=0)] = 0,
     find_limit: Annotated[
         bool, typer.Option("--find-limit", help="Search the highest rate that holds the objective.")
     ] = False,
     soak_minutes: Annotated[
-        float, typer.Option(help="After --find-limit: so many minutes at 80 % of what was found.", min=0)
+        float,
+        typer.Option(
+            help="After --find-limit: so many minutes at 80 % of what was found; from 5 on memory is judged.", min=0
+        ),
     ] = 0.0,
     highest: Annotated[float, typer.Option(help="Of a search: no rate above it is tried.", min=1)] = 20_000.0,
     precision: Annotated[
         float, typer.Option(help="Of a search: held and missed are so close at the end.", min=0.005, max=0.5)
     ] = 0.05,
     warm_up: Annotated[
-        float | None, typer.Option(help="Seconds that do not count, before the load (10) or each rate of a search (5).")
+        float | None,
+        typer.Option(help="Seconds that do not count, before the load (10) or each rate of a search (5).", min=0),
     ] = None,
     objective: Annotated[
         str, typer.Option(help="What is to be held, such as p99<1000ms, which a search takes if none is given.")
@@ -58,7 +63,7 @@ def load(
     quantity: Annotated[str, typer.Option(help="Pieces of a line, such as 1-5.")] = "",
     skus: Annotated[int | None, typer.Option(help="How many there are (1000).")] = None,
     zipf: Annotated[float | None, typer.Option(help="Exponent of the skus' popularity; 0: all alike.")] = None,
-    seed: Annotated[int, typer.Option(help="Which orders.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which orders.", min=0)] = 0,
     via: Annotated[str, typer.Option(help="How orders are placed: kafka or http.")] = "kafka",
     against: Annotated[
         bool, typer.Option("--against", help="Start nothing: load the system that the environment names.")
@@ -75,8 +80,9 @@ def load(
     """Place orders in an open loop and measure: latency from the intended start, throughput, lag, CPU, memory.
 
     Starts a whole system as the demo does, or uses one that runs (--against). Afterwards the audit reads the topics; a
-    report is written as one HTML file and as JSON. Exit code 0 if the audit is clean and the objective, if there is
-    one, was held; 1 if not; 130 after Ctrl-C, with what was measured by then.
+    report is written as one HTML file and as JSON. Exit code 0 if the audit is clean, the objective, if there is one,
+    was held, and memory stayed within 1.1 × in a soak of five minutes or more; 1 if not; 130 after Ctrl-C, with what
+    was measured by then.
 
     Example: farandole load --steps 100,200,400 --step-seconds 30 --objective 'p99<500ms'
     """
@@ -123,17 +129,24 @@ def load(
 def compare(
     a: Annotated[str, typer.Argument(help="A report: its .json file, or the name of its run.")],
     b: Annotated[str, typer.Argument(help="Another one.")],
-    out: Annotated[Path | None, typer.Option(help="The HTML file; .farandole/reports/A-B.html otherwise.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The HTML file; .farandole/reports/A-B.html otherwise.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Two reports side by side, with ratios; says where machine or settings differ.
 
-    Example: farandole load compare load-20260101-120000 load-20260102-120000
+    Exit code 0, whatever differs; 2: no such report, or the page cannot be written.
+
+    Example: farandole load compare load-20260101-120000 load-20260102-120000 --out compared.html
     """
     from farandole.load import compare as comparing
+    from farandole.load.run import reports_home
 
+    probe(out, "--out", parents=True)
     compared = comparing.compare(comparing.read(a), comparing.read(b))
-    compared.write(out)
+    with written(out or reports_home(), "--out"):
+        compared.write(out)
     show_outcome(compared, as_json, comparing.print_comparison)
 
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import typer
 
-from farandole.redrive.queue import Book, Letter
+from farandole.redrive.naming import Before
+from farandole.redrive.queue import Letter
 
 CHOOSING: Final = ("service", "saga", "reason", "letter")
 NAMED: Final = 20
@@ -44,8 +45,11 @@ def _said(flag: str, value: Any) -> list[str]:
     return [word for each in values for word in (flag, str(each))]
 
 
-def note_dealt_with(book: Book, letters: Iterable[Letter]) -> None:
-    for letter in letters:
-        done = book.done.get((letter.service, letter.source))
-        by = f" by {done.outcome.who}" if done else ""
-        print(f"note: {letter.service} {letter.source}: done before, it was {book.state(letter)}{by}", file=sys.stderr)
+def note_dealt_with(before: Iterable[Before], asked: str) -> None:
+    """asked: redriven, discarded or edited"""
+    for each in before:
+        was = each.state + (", edited," if each.edited else "") + (f" by {each.who}" if each.who else "")
+        if not each.as_asked:
+            was += ", and not as is asked now" if each.edited and asked == "edited" else f", and not {asked}"
+        kind = "note" if each.as_asked else "failed"
+        print(f"{kind}: {each.letter.service} {each.letter.source}: done before, it was {was}", file=sys.stderr)

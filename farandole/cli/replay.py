@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from farandole.cli.files import probe, written
 from farandole.cli.progress import shown, terminated
 from farandole.errors import ConfigError
 
@@ -80,8 +79,8 @@ def inspect(
         raise ConfigError("one saga is read as a whole", where="--resume", mend="leave --resume out")
     if out and out.exists() and not resume:
         raise ConfigError("the file is there already", where=str(out), mend="name another one, or give --resume")
-    _probe(out, "--out")
-    _probe(resume, "--resume", beside=True)
+    probe(out, "--out")
+    probe(resume, "--resume", beside=True)
     with opened() as found, shown(eta=True) as progress:
         stretches = dict(stretch(text) for text in offsets or ())
         selection = Selection(
@@ -115,35 +114,6 @@ def inspect(
                 if resume:
                     file.flush()
                     inspecting.save(resume, asked, inspection)
-
-
-@contextmanager
-def _written(path: Path, option: str) -> Iterator[None]:
-    """Around what writes a file: ConfigError if it cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"the file cannot be written: {error.strerror or error}",
-            where=f"{option} {path}",
-            mend="name a file in a directory that is there, that you may write to and that has room",
-        ) from error
-
-
-def _probe(path: Path | None, option: str, beside: bool = False) -> None:
-    """Before an hour of work whose result goes there. The file itself is left as it is.
-
-    beside: it is written beside its place first, and moved there
-    """
-    if path is None:
-        return
-    with _written(path, option):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if beside or not path.exists():
-            tempfile.TemporaryFile(dir=path.parent).close()
-        elif path.is_file():  # to open a pipe would wait for its reader
-            path.open("a").close()
 
 
 def _stopped_by(interrupt: Callable[[Callable[[], None]], None]) -> None:
@@ -194,7 +164,7 @@ def rebuild(
     from farandole.replay.rebuilding import Rebuilder, compare, read_live
     from farandole.replay.snapshot import Snapshot
 
-    _probe(resume, "--resume", beside=True)
+    probe(resume, "--resume", beside=True)
     if resume and resume.exists():
         from_snapshot = resume
     with opened() as found, shown(eta=True) as progress:
@@ -210,7 +180,7 @@ def rebuild(
             rebuilt = rebuilder.run(until, progress)
         finally:
             if resume and rebuilder.rebuilt.position:
-                with _written(resume, "--resume"):
+                with written(resume, "--resume"):
                     rebuilder.so_far().save(resume, found.namespace)
         outcome = report.Comparison(rebuilt, live.moving, compare(live, rebuilt, replica), from_snapshot)
         if apply and not dry_run and outcome.differing:
@@ -259,7 +229,7 @@ def shadow(
         None if begin is None else instant(begin, "--from-timestamp"),
         None if end is None else instant(end, "--to-timestamp"),
     )
-    _probe(out, "--out")
+    probe(out, "--out")
     with opened() as found, shown(eta=True) as progress:
         if dry_run:
             planned = plan(found.reader, found.topics, found.project.codec, progress)
@@ -269,7 +239,7 @@ def shadow(
         options = {"unasked": unasked, "window": window, "flow": flow, "pace": Pace(rate)}
         outcome = shadow(found.reader, found.topics, replicas, progress, **options)  # type: ignore[arg-type]
     if out:
-        with _written(out, "--out"):
+        with written(out, "--out"):
             out.write_text("".join(line(each.to_dict()) + "\n" for each in outcome.differing))
     shadow_report.show(outcome, as_json)
 
@@ -291,7 +261,7 @@ def snapshot(
     from farandole.replay.rebuilding import read_live
     from farandole.replay.snapshot import Snapshot
 
-    _probe(out, "--out", beside=True)
+    probe(out, "--out", beside=True)
     with opened() as found, shown(eta=True) as progress:
         live = read_live(found.reader, found.replica(service), progress)
         if live.moving:
@@ -301,7 +271,7 @@ def snapshot(
                 mend="try again when it is quieter",
             )
         made = Snapshot(service, live.position, live.rows, live.times)
-        with _written(out, "--out"):
+        with written(out, "--out"):
             made.save(out, found.namespace)
     if as_json:
         print(json.dumps({"service": service, "file": str(out), "rows": made.count, "position": made.position}))

@@ -85,16 +85,14 @@ def plan_rollback(deployment: Deployment, target: str, *, to: str = "", ended: C
     """Back to the version before, or to another one that is kept. ConfigError if there is none."""
     state = deployment.state
     deployment.check_target(target)
-    # A rollout that was interrupted is taken back to where it came from.
-    version = to or (state.current if state.rolling and state.rolling != state.current else (state.former or [""])[-1])
+    version = to or state.before
     if not version:
-        raise ConfigError(
-            "there is no version to go back to",
-            where=str(deployment.path),
-            mend="farandole deploy status says what runs",
-        )
+        raise _nowhere(deployment)
     manifest = deployment.versions.manifest(version)
     plan = Plan("rollback", target, version, "", state.current, manifest)
+    passed = [each for each in state.left if each not in (version, state.current)]
+    if passed and not to:
+        plan.notes.append(f"passed over, as they were rolled back from: {', '.join(passed)}; --to goes to one of them")
     for former in _deployed(deployment):
         # Schemas only ever grow: the older code is given what it does not have. What must fit is the flows.
         found = breaking(former, manifest, ended=ended, known={}, back=True)
@@ -113,6 +111,20 @@ def plan_rollback(deployment: Deployment, target: str, *, to: str = "", ended: C
     _plan_steps(plan, deployment, {})
     plan.steps.reverse()
     return plan
+
+
+def _nowhere(deployment: Deployment) -> ConfigError:
+    state = deployment.state
+    kept = [each for each in deployment.versions.all() if each != state.current]
+    before = f"before {state.current} " if state.current else ""
+    left = f"; rolled back from: {', '.join(state.left)}" if state.left else ""
+    return ConfigError(
+        f"there is no version {before}to go back to{left}",
+        where=str(deployment.path),
+        mend=f"farandole deploy rollback --to VERSION, of those that are kept: {', '.join(kept)}"
+        if kept
+        else "no other version is kept for --to: check out the commit that you want, then farandole deploy apply",
+    )
 
 
 def _deployed(deployment: Deployment) -> list[Manifest]:

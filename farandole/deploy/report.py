@@ -101,6 +101,7 @@ def status_of(options: Options) -> dict[str, Any]:
         "version": state.current,
         "rolling": state.rolling,
         "former": state.former,
+        "rolled_back_from": state.left,
         "well": bool(instances) and all(each.ready for each in instances) and versions == {state.current},
         "workers": [asdict(each) for each in instances],
         "lag": lag,
@@ -128,8 +129,10 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     if found["rolling"]:
+        back = found["version"] in found["rolled_back_from"] and found["rolling"] in found["former"]
+        verb = "rollback" if back else "apply"
         console.print(
-            f"a rollout to {found['rolling']} goes on, or was interrupted: farandole deploy apply goes on from here"
+            f"a rollout to {found['rolling']} goes on, or was interrupted: farandole deploy {verb} goes on from here"
         )
     if found["lag_unknown"]:
         console.print(f"how far they are behind is not known: {found['lag_unknown']}", markup=False)

@@ -61,6 +61,8 @@ def roll_out(
     state = deployment.state
     # After a rollout that was interrupted, and went elsewhere, nobody knows what runs: all of it goes back, if need be.
     elsewhere = state.rolling not in ("", plan.version)
+    if plan.verb == "rollback":
+        deployment.goes_back(plan.version)
     state.target, state.namespace, state.rolling = plan.target, config.namespace(), plan.version
     deployment.save()
     for number, step in enumerate(plan.steps):
@@ -80,7 +82,7 @@ def roll_out(
     if outcome.failed:
         _take_back(plan.steps if elsewhere else begun, target, outcome, progress)
         if not outcome.not_taken_back:
-            state.rolling = ""
+            deployment.taken_back()
             state.workers |= {step.service: step.workers[0] if step.old else 0 for step in begun}
             state.workers = {service: count for service, count in state.workers.items() if count}
             deployment.save()

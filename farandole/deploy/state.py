@@ -35,7 +35,8 @@ MOST_FORMER: Final = 20
 class State:
     """
     current:  the version that all services run, but for a rollout that was interrupted
-    former:   versions before it, the last one last
+    former:   versions that ran before it, the last one last: where rollbacks go, one after the other
+    left:     versions that were rolled back from, the last one last; `current` among them: a rollback from it has begun
     rolling:  the version that a rollout goes to, while one goes on or was interrupted
     workers:  service → number of workers
     ports:    worker → port of its HTTP (local)
@@ -46,10 +47,24 @@ class State:
     namespace: str = ""
     current: str = ""
     former: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     rolling: str = ""
     workers: dict[str, int] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     known: dict[str, Schema] = field(default_factory=dict)
+
+    @property
+    def going_back(self) -> bool:
+        """A rollback has begun, and has neither arrived nor been taken back."""
+        return self.current in self.left
+
+    @property
+    def before(self) -> str:
+        """Where a rollback goes that is not told where: never to what was rolled back from. Empty: nowhere."""
+        last = (self.former or [""])[-1]
+        if self.going_back:  # the same command goes on where it was interrupted
+            return self.rolling if self.rolling in self.former else last
+        return self.current if self.rolling not in ("", self.current) else last
 
 
 class Deployment:
@@ -134,12 +149,30 @@ class Deployment:
         write_json(self.schemas / IDS_FILE, {str(each.id): file for file, each in sorted(self.state.known.items())})
         self.save()
 
+    def goes_back(self, version: str) -> None:
+        """A rollback begins. One that is told to go to a version that was left before is a deployment like others."""
+        state = self.state
+        if version in state.former and not state.going_back:
+            state.left = [*state.left, state.current]
+
+    def taken_back(self) -> None:
+        """All services run again what they ran."""
+        state = self.state
+        state.left = [each for each in state.left if each != state.current]
+        state.rolling = ""
+
     def arrived(self, version: str) -> None:
         """All services run this version."""
         state = self.state
-        if state.current and state.current != version:
-            state.former = [each for each in state.former if each != version] + [state.current]
+        if state.going_back and version in state.former:
+            place = state.former.index(version)
+            state.left = state.former[place + 1 :] + state.left
+            state.former = state.former[:place]
+        elif state.current and state.current != version:
+            state.former = [each for each in state.former if each != version]
+            state.former += [] if state.going_back else [state.current]
             state.former = state.former[-MOST_FORMER:]
+        state.left = [each for each in state.left if each != version][-MOST_FORMER:]
         state.current, state.rolling = version, ""
         self.save()
         self.versions.forget({state.current, *state.former[-1:]})

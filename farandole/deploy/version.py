@@ -119,6 +119,11 @@ class Versions:
         os.replace(part, self.path(version))
         return version
 
+    def all(self) -> list[str]:
+        """Those that are whole, the newest one first."""
+        there = [marker.parent for marker in self.directory.glob(f"*/{COMPLETE}")]
+        return [path.name for path in sorted(there, key=_made, reverse=True) if path.suffix != ".part"]
+
     def forget(self, needed: set[str]) -> list[str]:
         """Remove the oldest ones beyond KEPT that nobody needs; returns which."""
         if not self.directory.is_dir():

@@ -30,9 +30,6 @@ PLACED_SHARE: Final = 0.99
 HEARD: Final = 4.0
 """Records of one order that a service hears, about: so many of them are one order's worth of lag."""
 
-ENDS_OF_WINDOW: Final = 5
-"""Samples of which memory at the start and at the end is the mean: one alone is an accident."""
-
 GENERATOR: Final = "generator"
 
 CURVE: Final = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
@@ -189,7 +186,7 @@ def samples_of(samples: Sequence[Sample]) -> dict[str, Any]:
         "in_flight": [each.in_flight for each in samples],
         "lag": {service: [each.lag.get(service) for each in samples] for service in services},
         "cpu": {name: [_cores(before, now, name) for before, now in pairs] for name in processes},
-        "rss": {name: [_mib(each.rss.get(name)) for each in samples] for name in processes},
+        "rss": {name: [mib(each.rss.get(name)) for each in samples] for name in processes},
         "others_cpu": [_others(before, now) for before, now in pairs],
     }
 
@@ -210,23 +207,8 @@ def _others(before: Sample | None, now: Sample) -> float | None:
     return round(max(0.0, spent) / (now.at - before.at), 3)
 
 
-def _mib(size: int | None) -> float | None:
+def mib(size: int | None) -> float | None:
     return None if size is None else round(size / 2**20, 1)
-
-
-def memory_of(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Resident memory of each process at the start and at the end of a stretch, in MiB, and the ratio."""
-    found = []
-    for name in dict.fromkeys(name for each in samples for name in each.rss):
-        sizes = [each.rss[name] for each in samples if name in each.rss]
-        first, last = (_average(part) for part in (sizes[:ENDS_OF_WINDOW], sizes[-ENDS_OF_WINDOW:]))
-        row = {"process": name, "start_mib": _mib(first), "end_mib": _mib(last), "most_mib": _mib(max(sizes))}
-        found.append({**row, "ratio": round(last / first, 3) if first else None})
-    return found
-
-
-def _average(sizes: Sequence[int]) -> int:
-    return sum(sizes) // len(sizes)
 
 
 def cpu_of(samples: Sequence[Sample], names: Iterable[str]) -> dict[str, float]:

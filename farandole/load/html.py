@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from farandole.errors import ConfigError
 from farandole.load.objective import Objective
-from farandole.load.outcome import LATENCIES, Outcome, confidence, number, remark
+from farandole.load.outcome import LATENCIES, Outcome, confidence, growth_said, number, remark
 from farandole.load.page import facts, heading, page, table, tiles, verdict
 from farandole.load.plots import Line, Mark, Plot, percentile_plot
 
@@ -130,7 +130,8 @@ def _tiles(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     measured = [stage for stage in found["stages"] if stage["measured"]]
     if measured:
         yield f"{max(stage['ended_per_second'] for stage in measured):,.0f}/s", "ended, in the best stage"
-    ratios = [row["ratio"] for row in found["memory"]["processes"] if row["process"].partition("[")[0] in SERVICES]
+    services = [row for row in found["memory"]["processes"] if row["process"].partition("[")[0] in SERVICES]
+    ratios = [row["ratio"] for row in services if row["ratio"] is not None]
     if ratios:
         yield f"{max(ratios):.2f}×", "memory, end by start, most of a service"
 
@@ -291,9 +292,13 @@ def _processes(found: Mapping[str, Any]) -> Iterable[str]:
         return
     cpu = found["cpu"]["processes"]
     yield heading("Processes")
-    yield f'<p class="about">Resident memory: {_escaped(found["memory"]["of"])}. CPU: the mean of that time.</p>'
+    memory = found["memory"]
+    yield (
+        f'<p class="about">Resident memory: {_escaped(memory["of"])}; {_escaped(growth_said(memory))}. '
+        "CPU: the mean of that time.</p>"
+    )
     yield table(
-        ("process", "start MiB", "end MiB", "ratio", "most MiB", "cores"),
+        ("process", "start MiB", "end MiB", "ratio", "most MiB", "cores", ""),
         (
             (
                 "",
@@ -301,9 +306,10 @@ def _processes(found: Mapping[str, Any]) -> Iterable[str]:
                     row["process"],
                     number(row["start_mib"]),
                     number(row["end_mib"]),
-                    f"{row['ratio']:.3f}",
+                    "" if row["ratio"] is None else f"{row['ratio']:.3f}",
                     number(row["most_mib"]),
                     f"{cpu[row['process']]:.2f}" if row["process"] in cpu else "",
+                    "not of the system" if row["process"] in memory["apart"] else _too_much(row, memory),
                 ),
             )
             for row in rows
@@ -311,6 +317,10 @@ def _processes(found: Mapping[str, Any]) -> Iterable[str]:
     )
     if found["cpu"]["others"] is not None:
         yield f'<p class="about">Everything else on this machine took {found["cpu"]["others"]:.2f} cores.</p>'
+
+
+def _too_much(row: Mapping[str, Any], memory: Mapping[str, Any]) -> str:
+    return f"above {memory['limit']:g} ×" if row["within"] is False else ""
 
 
 def _audit(audit: Mapping[str, Any] | None) -> Iterable[str]:

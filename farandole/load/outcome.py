@@ -1,7 +1,8 @@
 """What came of a load: one object for programs, a table for people.
 
 Invariant: `ok` is true only if the audit was carried out and is clean, every order was placed and has ended or is
-parked, and the objective, if there is one, was held by a run that is valid.
+parked, the objective, if there is one, was held by a run that is valid, and memory, where it is judged, stayed within
+its limit.
 """
 
 from __future__ import annotations
@@ -163,9 +164,25 @@ def _generator(figures: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _memory(figures: Mapping[str, Any]) -> Iterable[str]:
-    rows = figures["memory"]["processes"]
-    if rows:
-        said = (
-            f"{row['process']} {row['start_mib']:.0f} to {row['end_mib']:.0f} ({row['ratio']:.2f}×)" for row in rows
-        )
-        yield f"resident memory, MiB, {figures['memory']['of']}: " + ", ".join(said)
+    memory = figures["memory"]
+    apart = [row for row in memory["processes"] if row["process"] in memory["apart"]]
+    system = [row for row in memory["processes"] if row not in apart]
+    if system:
+        yield f"resident memory, MiB, {memory['of']}: {_grew(system)}; {growth_said(memory)}"
+    if apart:
+        yield f"not of the system, and not judged: {_grew(apart)}"
+
+
+def _grew(rows: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(
+        f"{row['process']} {row['start_mib']:.0f} to {row['end_mib']:.0f}"
+        + ("" if row["ratio"] is None else f" ({row['ratio']:.2f}×)")
+        for row in rows
+    )
+
+
+def growth_said(memory: Mapping[str, Any]) -> str:
+    """Whether memory stayed within its limit."""
+    if not memory["judged"]:
+        return f"not judged: {memory['not_judged']}"
+    return f"{'within' if memory['within'] else 'not within'} {memory['limit']:g} × of what it was after the warm-up"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from farandole import config
 from farandole.load import figures
 from farandole.load.histogram import summed
+from farandole.load.memory import memory as memory_of
 from farandole.load.outcome import Outcome
 from farandole.load.recorder import Played
 from farandole.machine import commit, machine, versions
@@ -29,7 +30,9 @@ def summary(load: Load, audit: dict[str, Any] | None) -> Outcome:
     generator = _generator(rows, judged)
     for row in stages:
         _doubt(row["latency"], row["generator"]["bottleneck"])
-    problems = [*load.problems, *_problems(load, rows, latency)]
+    keep_seconds = load.settings.get("keep_seconds")
+    memory = memory_of(judged, recorder.played, window, None if keep_seconds is None else float(keep_seconds))
+    problems = [*load.problems, *_problems(load, rows, latency), *memory.problems]
     # By what is judged alone: a search may well end where the generator does, and its limit is not sure then.
     valid = not generator["bottleneck"]
     if objective is not None and generator["bottleneck"] and rows:
@@ -60,7 +63,7 @@ def summary(load: Load, audit: dict[str, Any] | None) -> Outcome:
         "limit": load.found.to_dict() if load.found is not None else None,
         "burst": _burst(load),
         "generator": generator,
-        "memory": {"of": _window_said(judged), "processes": figures.memory_of(window)},
+        "memory": memory.to_dict(),
         "cpu": {
             "processes": figures.cpu_of(window, dict.fromkeys(name for each in window for name in each.cpu)),
             "others": figures.others_of(window),
@@ -158,9 +161,3 @@ def _burst(load: Load) -> dict[str, Any] | None:
         "drained_in": None if seconds is None else round(seconds, 3),
         "rate": None if not seconds else round(orders / seconds, 1),
     }
-
-
-def _window_said(judged: list[Played]) -> str:
-    if not judged:
-        return "nothing was measured for it"
-    return f"first and last of {sum(each.seconds for each in judged):.0f} s, warm-up left out"

@@ -24,6 +24,7 @@ from farandole.audit.records import Where
 from farandole.config import ClientConfig
 from farandole.errors import BrokerError
 from farandole.operations import DISCARD, DONE, FAILED_AGAIN, IGNORED, REDRIVE
+from farandole.redrive.naming import Before
 from farandole.redrive.queue import Desk, Key, Letter, Sequence, alone
 
 WINDOW: Final = 2_000
@@ -105,11 +106,12 @@ class Course:
 
 @dataclass
 class Result:
-    """What became of a task. seconds: it took"""
+    """What became of a task. seconds: it took; before: letters that were named, and dealt with before it began"""
 
     action: str
     courses: list[Course]
     seconds: float
+    before: list[Before] = field(default_factory=list)
 
     @property
     def counts(self) -> Counter[str]:
@@ -126,7 +128,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        return not self.failed
+        return not self.failed and all(each.as_asked for each in self.before)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -138,6 +140,7 @@ class Result:
             "seconds": round(self.seconds, 3),
             "failed": [course.to_dict() for course in self.failed],
             "sequences": [course.to_dict() for course in self.courses],
+            "before": [each.to_dict() for each in self.before],
         }
 
 
@@ -269,13 +272,16 @@ class Asking:
             return
         if outcome.outcome in DONE and outcome.left == 0:
             course.gone = True
-        course.error = course.error or self._otherwise(letter, outcome)
+        course.error = course.error or self._otherwise(letter, outcome.error)
 
-    def _otherwise(self, letter: Letter, outcome: FarandoleOutcome) -> str:
-        """Empty if what was asked is what was done, by whomever; an edit only if it was this one."""
+    def _otherwise(self, letter: Letter, unknown: str) -> str:
+        """Empty if what was asked is what was done, by whomever; an edit only if it was this one.
+
+        unknown: what is said if nobody knows what was done
+        """
         done = self._book.done.get((letter.service, letter.source))
         if done is None:
-            return outcome.error
+            return unknown
         stands = done.outcome
         edits = self._task.edited is not None
         ours = stands.operation in self._written.get((letter.service, letter.source), ())
@@ -290,6 +296,8 @@ class Asking:
         now = self._book.sequence(course.key) if sequence.saga else None
         if now is None or now.first != sequence.first:
             course.gone = bool(sequence.saga)
+            for letter in sequence.letters[course.next : most] if course.gone else ():  # others were quicker
+                course.error = course.error or self._otherwise(letter, "")
             course.over = course.next >= len(sequence.letters) or course.gone or bool(course.error)
             return
         if course.error or (most is not None and course.next >= most):

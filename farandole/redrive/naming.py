@@ -7,10 +7,52 @@ none. A saga names one letter only as long as it has no other: what is due chang
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
-from farandole.errors import ConfigError
+from farandole.errors import ConfigError, FarandoleError
+from farandole.operations import DISCARD
 from farandole.redrive.choosing import Choice
 from farandole.redrive.queue import DISCARDED, REDRIVEN, Book, Letter, Sequence
+
+
+class Before(NamedTuple):
+    """A letter that is named, and was dealt with before. as_asked: whether it came to what is asked now"""
+
+    letter: Letter
+    state: str
+    edited: bool
+    who: str
+    as_asked: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        said = {name: each for name, each in self._asdict().items() if name != "letter"}
+        return {"service": self.letter.service, "saga": self.letter.saga, "letter": str(self.letter.source), **said}
+
+
+def compared(
+    book: Book, letters: Iterable[Letter], action: str, edit: Callable[[Letter], bytes] | None = None
+) -> list[Before]:
+    """What letters came to that were dealt with, and whether that is what is asked.
+
+    edit: the bytes that a letter is to be decided with, if it is not as it came; a letter's own have to be kept
+    """
+    found = []
+    for letter in letters:
+        done, state = book.done.get((letter.service, letter.source)), book.state(letter)
+        as_asked = state == (DISCARDED if action == DISCARD else REDRIVEN)
+        if as_asked and edit is not None:
+            as_asked = _is_that_edit(book, letter, edit)
+        found.append(
+            Before(letter, state, done is not None and done.outcome.edited, done.outcome.who if done else "", as_asked)
+        )
+    return found
+
+
+def _is_that_edit(book: Book, letter: Letter, edit: Callable[[Letter], bytes]) -> bool:
+    try:
+        return book.redriven_as(letter, edit(letter))
+    except FarandoleError:  # what cannot be made of it was not
+        return False
 
 
 def dealt_with(book: Book, choice: Choice, chosen: Iterable[Sequence], most: int | None) -> list[Letter]:

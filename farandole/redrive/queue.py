@@ -8,6 +8,7 @@ Invariants:
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -108,6 +109,8 @@ class Book:
         """Service, partition and offset of an operation → what became of it."""
         self.asked: dict[tuple[str, Where], set[int]] = defaultdict(set)
         """Letter → offsets of the operations about it that have no outcome yet."""
+        self._edits: dict[tuple[str, int, int], bytes] = {}
+        """Service, partition and offset of an edit → a hash of its bytes, which are as many as the letter's."""
         self._of_saga: dict[Key, list[Letter]] = defaultdict(list)
         self._loose: dict[tuple[str, Where], Letter] = {}
         self._rows: dict[Key, FarandoleParked] = {}
@@ -153,6 +156,8 @@ class Book:
         asked = self._row(record, FarandoleOperation)
         if asked is not None:
             self.asked[service, Where(asked.topic, record.partition, asked.offset)].add(record.offset)
+            if asked.edited:
+                self._edits[service, record.partition, record.offset] = _hash(asked.value)
             return
         outcome = self._row(record, FarandoleOutcome)
         if outcome is not None:
@@ -187,6 +192,13 @@ class Book:
         if self.asked.get((letter.service, letter.source)):
             return WAITING
         return PARKED if letter.saga else OPEN
+
+    def redriven_as(self, letter: Letter, value: bytes) -> bool:
+        """Whether a letter whose bytes are kept was redriven with these."""
+        done = self.done.get((letter.service, letter.source))
+        if done is None or not done.outcome.edited:
+            return letter.value == value
+        return self._edits.get((letter.service, letter.source.partition, done.outcome.operation)) == _hash(value)
 
     def _outstanding(self, letter: Letter) -> bool:
         if not letter.saga:
@@ -297,6 +309,10 @@ def _saga_in(codec: Codec, record: LogRecord, reason: str) -> str:
         return ""
     readable = reason not in ("unreadable", "unknown-type", "unknown-flow")
     return saga if readable or saga.encode() == record.key else ""
+
+
+def _hash(value: bytes | None) -> bytes:
+    return hashlib.blake2b(value or b"", digest_size=16).digest()
 
 
 def _text(key: bytes | None) -> str:

@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
-from farandole.cli.main import COMMANDS
+from farandole.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parents[2]
+VERBS = ("redrive", "edit", "discard")
 
 
 def farandole(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +37,25 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "Example" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+CHANGES_NOTHING = ("deploy plan", "deploy status", "load compare", "dead-letters list", "dead-letters show")
+CHANGES = ("deploy apply", "deploy rollback", "deploy stop", "load", *(f"dead-letters {verb}" for verb in VERBS))
+
+
+@pytest.mark.parametrize("words", [*CHANGES_NOTHING, *CHANGES])
+def test_every_verb_has_an_example_of_itself_json_and_a_dry_run_if_it_changes_anything(words: str) -> None:
+    name, *verb = words.split()
+    command: Any = cli.get_command(click.Context(cli), name)
+    assert set(getattr(command, "commands", ())) <= {words.split()[-1] for words in (*CHANGES_NOTHING, *CHANGES)}
+    strange = {"--install-completion", "--show-completion"}
+    assert not strange & {option for each in command.params for option in each.opts}, "it is no program of this name"
+    for each in verb:
+        command = command.commands[each]
+    assert f"Example: farandole {words} " in " ".join(str(command.help).split()) + " "
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert "--json" in options
+    assert ("--dry-run" in options) == (words in CHANGES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

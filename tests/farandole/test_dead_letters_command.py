@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -122,5 +123,67 @@ def test_what_is_named_and_not_there_to_be_dealt_with_is_said_to_be_so(
     assert run("redrive", "--saga", "d-3")[0] == 0
     for done in (("--saga", "d-3"), ("--letter", "stock/0/2")):
         code, said = run(*command, *done)
-        assert (code, "inventory stock/0/2: done before, it was redriven" in said) == (0, True)
+        assert (code, "inventory stock/0/2: done before, it was redriven" in said) == (
+            int(command != ("redrive",)),
+            True,
+        )
     assert (Wire.written, states(bench)) == (1, ["parked", "parked", "redriven"])
+
+
+OTHER_EDIT = ("edit", "--set", "quantity=7", "--why", "a test")
+REDRIVE = ("redrive",)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "otherwise"),
+    [
+        (REDRIVE, REDRIVE, ""),
+        (DISCARD, DISCARD, ""),
+        (EDIT, EDIT, ""),
+        (EDIT, REDRIVE, ""),
+        (DISCARD, REDRIVE, "it was discarded by anna, and not redriven"),
+        (DISCARD, EDIT, "it was discarded by anna, and not edited"),
+        (REDRIVE, DISCARD, "it was redriven by anna, and not discarded"),
+        (REDRIVE, EDIT, "it was redriven by anna, and not edited"),
+        (EDIT, DISCARD, "it was redriven, edited, by anna, and not discarded"),
+        (EDIT, OTHER_EDIT, "it was redriven, edited, by anna, and not as is asked now"),
+    ],
+)
+@pytest.mark.parametrize("named", [("--saga", "d-1"), ("--letter", "stock/0/0")])
+def test_what_came_to_something_else_than_is_asked_is_a_failure_that_says_what(
+    bench: Bench, mended: list[bool], run: Run, first: Any, second: Any, otherwise: str, named: tuple[str, str]
+) -> None:
+    park(bench, 1)
+    mended.append(True)
+    assert run(*first, *named, "--who", "anna")[0] == 0
+    for dry in ((), ("--dry-run",)):
+        code, said = run(*second, *named, *dry)
+        assert (code, otherwise in said, "failed: " in said) == (int(bool(otherwise)), True, bool(otherwise))
+    code, said = run(*second, *named, "--json")
+    told = json.loads(said[said.index("{") :].splitlines()[0])
+    assert (code, told["ok"]) == (int(bool(otherwise)), not otherwise)
+    [before] = told["before"]
+    assert (before["letter"], before["who"], before["as_asked"]) == ("stock/0/0", "anna", not otherwise)
+    assert Wire.written == 1
+
+
+def test_a_letter_that_came_to_something_else_does_not_keep_the_others_from_what_is_asked(
+    bench: Bench, mended: list[bool], run: Run
+) -> None:
+    park(bench, 1)
+    park(bench, 2, saga="d-2")
+    mended.append(True)
+    assert run(*DISCARD, "--saga", "d-1")[0] == 0
+    code, said = run("redrive", "--saga", "d-1", "--saga", "d-2")
+    assert (code, "stock/0/0: done before, it was discarded" in said) == (1, True)
+    assert states(bench) == ["discarded", "redriven"]
+
+
+def test_an_edit_of_two_letters_is_refused_also_if_one_is_done_with(bench: Bench, mended: list[bool], run: Run) -> None:
+    park(bench, 1)
+    park(bench, 2, saga="d-2")
+    mended.append(True)
+    assert run(*EDIT, "--letter", "stock/0/0")[0] == 0
+    code, said = run(*EDIT, "--letter", "stock/0/0", "--letter", "stock/0/1")
+    assert (code, "there are 2 such letters" in said) == (2, True)
+    assert states(bench) == ["redriven", "parked"]

@@ -280,8 +280,33 @@ def test_a_rollback_behind_a_flow_that_has_sagas_is_refused(
 
 
 def test_there_is_nothing_before_the_first_version(first: tuple[Path, Path]) -> None:
-    with pytest.raises(ConfigError, match="no version to go back to"):
-        plan_rollback(Deployment(first[0]), "local")
+    deployment = Deployment(first[0])
+    with pytest.raises(ConfigError, match=f"no version before {deployment.state.current} to go back to") as refused:
+        plan_rollback(deployment, "local")
+    assert "check out the commit" in refused.value.mend
+
+
+def test_a_second_rollback_does_not_go_to_what_the_first_one_left(
+    first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FARANDOLE_NAMESPACE", raising=False)
+    deployment = deployed_twice(first, tmp_path, lambda root: add_field(root, "payment.authorised", NOTE))
+    bad, good = deployment.state.current, Deployment(first[0]).state.current
+
+    def back(version: str) -> None:
+        deployment.goes_back(version)
+        deployment.arrived(version)
+
+    deployment.state.left = ["v9"]
+    plan = plan_rollback(deployment, "local")
+    assert "passed over, as they were rolled back from: v9; --to goes to one of them" in plan.notes
+    back(plan.version)
+    assert deployment.state.current == good
+    with pytest.raises(ConfigError, match=f"no version before {good} to go back to; rolled back from: v9, {bad}") as no:
+        plan_rollback(deployment, "local")
+    assert no.value.mend == f"farandole deploy rollback --to VERSION, of those that are kept: {bad}"
+    plan = plan_rollback(deployment, "local", to=bad)
+    assert (plan.version, [note for note in plan.notes if "passed over" in note]) == (bad, [])
 
 
 def test_one_home_deploys_to_one_target(first: tuple[Path, Path]) -> None:

@@ -40,8 +40,10 @@ def deployment(tmp_path: Path) -> Deployment:
     return made
 
 
-def roll(target: Noted, deployment: Deployment, steps: list[Step], lag: Any = lambda service: 0) -> rollout.Outcome:
-    plan = Plan("apply", "local", "v2", "", "v1", manifest=None, steps=steps)  # type: ignore[arg-type]
+def roll(
+    target: Noted, deployment: Deployment, steps: list[Step], lag: Any = lambda service: 0, verb: str = "apply"
+) -> rollout.Outcome:
+    plan = Plan(verb, "local", "v2", "", "v1", manifest=None, steps=steps)  # type: ignore[arg-type]
     return rollout.roll_out(plan, target, deployment, lag, 0.0, silent)  # type: ignore[arg-type]
 
 
@@ -88,3 +90,14 @@ def test_after_a_rollout_that_went_elsewhere_everything_goes_back(deployment: De
     target = Noted(("inventory", "v2"))
     roll(target, deployment, STEPS)
     assert target.told[1:] == ["shipping v1", "payment v1", "inventory v1"]
+
+
+def test_a_rollback_remembers_what_it_leaves_unless_it_is_taken_back(deployment: Deployment) -> None:
+    deployment.state.former = ["v2"]
+    roll(Noted(("payment", "v2"), ("inventory", "v1")), deployment, STEPS, verb="rollback")
+    assert (deployment.state.before, deployment.state.left) == ("v2", ["v1"]), "it is under way still"
+    roll(Noted(("payment", "v2")), deployment, STEPS, verb="rollback")
+    assert (deployment.state.former, deployment.state.left) == (["v2"], [])
+    roll(Noted(), deployment, STEPS, verb="rollback")
+    assert (deployment.state.current, deployment.state.former, deployment.state.left) == ("v2", [], ["v1"])
+    assert Deployment(deployment.home.parent).state == deployment.state

@@ -144,8 +144,15 @@ def test_what_nobody_can_read_is_shown_edited_or_discarded(inventory: Rig) -> No
     assert shown["bytes"]["fields"] == {"sku": "sku-1", "quantity": 0}
     [due] = [each["source"] for each in listed if each["reason"] == "decision-failed"]
     [next_one] = [each["source"] for each in listed if each["reason"] == "behind"]
-    edited = said(inventory, "edit", "--letter", due, "--set", "quantity=5", "--why", "counted again")
-    assert edited["letters"] == {"redriven": 1}
+    edit = ("edit", "--letter", due, "--why", "counted again", "--set")
+    assert said(inventory, *edit, "quantity=5")["letters"] == {"redriven": 1}
+    for again, code in (
+        ((*edit, "quantity=5"), 0),
+        ((*edit, "quantity=6"), 1),
+        (("discard", "--letter", due, "--why", "a test"), 1),
+    ):
+        told = said(inventory, *again, code=code)
+        assert (told["letters"], told["ok"], told["before"][0]["edited"]) == ({}, code == 0, True)
     assert said(inventory, "discard", "--letter", next_one, "--why", "never came")["letters"] == {"discarded": 1}
     assert said(inventory, "discard", "--letter", loose, "--why", "a test")["letters"] == {"discarded": 1}
     assert said(inventory, "discard", "--letter", loose, "--why", "a test")["letters"] == {}

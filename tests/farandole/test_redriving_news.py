@@ -52,6 +52,26 @@ def test_what_somebody_else_has_done_meanwhile_is_fine_only_if_it_is_what_was_as
     )
 
 
+def test_what_somebody_else_ended_before_it_was_asked_for_does_not_count_as_asked(
+    bench: Bench, mended: list[bool], wire: type[Wire]
+) -> None:
+    park(bench, 1)
+    park(bench, 1, saga="d-2")
+    park(bench, 1, saga="d-3")
+    mended.append(True)
+    others = {"d-2": "discard", "d-3": "redrive"}
+
+    def meanwhile(what: str, done: int, total: int) -> None:
+        for saga in list(others):
+            assert ask(bench, others.pop(saga), Choice(sagas=(saga,))).ok
+
+    desk: Any = Desk(bench)
+    asking = Asking({}, "", desk, Task("redrive", "berta", rate=1.0), meanwhile)  # so the first one alone is asked for
+    result = asking.carry_out(desk.book.sequences())
+    assert (result.ok, [course.sequence.saga for course in result.failed]) == (False, ["d-2"])
+    assert result.failed[0].error == "it was discarded by somebody else before: anna"
+
+
 def test_the_letter_that_is_due_has_the_reason_and_error_of_its_last_try(
     bench: Bench, wire: type[Wire], mended: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,8 @@ class Pretended:
         self.recorder = Recorder(self.clock)
         self.samples: list[Sample] = []
         self.draw = random.Random(7)
+        self.grows: dict[str, float] = {}
+        """Process → times what its memory was when the last stage began, that it has half a minute later."""
         self.load: Any = SimpleNamespace(
             options=options,
             recorder=self.recorder,
@@ -90,11 +92,15 @@ class Pretended:
                 in_flight=self.draw.randrange(5, 20),
                 lag={name: self.draw.randrange(200) for name in ("order", "inventory", "payment")},
                 cpu={name: at * (0.05 + 0.03 * place) for place, name in enumerate(PROCESSES)},
-                rss={name: (80 + 20 * place) * 2**20 for place, name in enumerate(PROCESSES)},
+                rss={name: int((80 + 20 * place) * 2**20 * self._grown(name)) for place, name in enumerate(PROCESSES)},
                 busy=at * 1.9,
                 stolen=0.0,
             )
         )
+
+    def _grown(self, process: str) -> float:
+        warm = self.clock.now > self.recorder.played[-1].began + 30
+        return self.grows.get(process, 1.0) if warm else 1.0
 
     def outcome(self, audit: dict[str, Any] | None = AUDIT) -> Outcome:
         return summary(cast(Load, self.load), audit)

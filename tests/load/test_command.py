@@ -61,6 +61,16 @@ def test_what_does_not_fit_together_is_refused(arguments: tuple[str, ...], said:
     assert said in str(done.exception)
 
 
+@pytest.mark.parametrize(
+    "option", ["--rate", "--minutes", "--step-seconds", "--burst", "--soak-minutes", "--warm-up", "--seed"]
+)
+@pytest.mark.parametrize("way", [(), ("--find-limit",)])
+def test_a_number_below_nothing_is_refused_and_not_taken_for_none(option: str, way: tuple[str, ...]) -> None:
+    done = called(*way, option, "-1", "--dry-run")
+    assert done.exit_code == 2
+    assert option in done.stderr
+
+
 def test_the_plan_says_stages_orders_and_stock() -> None:
     plan = planned("--steps", "10,20", "--step-seconds", "5", "--warm-up", "2", "--skus", "7")
     assert [stage["orders"] for stage in plan["stages"]] == [20, 50, 100]

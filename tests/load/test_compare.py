@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from farandole.cli.load import app
 from farandole.errors import ConfigError
 from farandole.load.compare import Comparison, compare, print_comparison, read, render
 from farandole.load.options import Options
@@ -144,3 +146,34 @@ def test_a_report_is_found_by_its_file_and_by_its_name(
     assert read("load-a") == read(str(path))
     with pytest.raises(ConfigError, match="no such report"):
         read("load-z")
+
+
+@pytest.mark.parametrize("place", [".", "report.json/page.html"])
+def test_a_page_that_cannot_be_written_is_refused_before_the_reports_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a: dict[str, Any], place: str
+) -> None:
+    (tmp_path / "report.json").write_text(json.dumps(a))
+    monkeypatch.setattr("farandole.load.compare.read", lambda name: pytest.fail("it reads"))
+    failure = CliRunner().invoke(app, ["compare", "a", "b", "--out", str(tmp_path / place)]).exception
+    assert isinstance(failure, ConfigError), failure
+    assert failure.what.startswith("the file cannot be written: ")
+    assert failure.where == f"--out {tmp_path / place}"
+    assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize("out", [(), ("--out", "{}/new/page.html")])
+def test_a_page_is_written_where_it_is_wanted_or_beside_the_reports_or_it_is_said_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a: dict[str, Any], out: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("FARANDOLE_HOME", str(tmp_path / "home"))
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps(a))
+    command = ["compare", str(report), str(report), *(each.format(tmp_path) for each in out)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    page = tmp_path / ("new/page.html" if out else "home/reports/load-a-load-a.html")
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    page.unlink()
+    page.mkdir()
+    failure = CliRunner().invoke(app, command).exception
+    assert isinstance(failure, ConfigError), failure
+    assert failure.what == "the file cannot be written: Is a directory"

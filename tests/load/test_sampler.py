@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from farandole.load.figures import cpu_of, memory_of, samples_of
+from farandole.load.figures import cpu_of, samples_of
+from farandole.load.memory import rows_of
 from farandole.load.sampler import Sample, growing
 
 
@@ -32,7 +33,7 @@ def sample(at: float, cpu: float | None, rss: int, busy: float = 0.0) -> Sample:
 def test_memory_at_start_and_end_is_a_mean_of_some_samples() -> None:
     mib = 2**20
     samples = [sample(at, 1.0, (100 if at < 5 else 110) * mib) for at in range(20)]
-    (row,) = memory_of(samples)
+    (row,) = rows_of(samples)
     assert (row["start_mib"], row["end_mib"], row["ratio"]) == (100, 110, 1.1)
 
 
