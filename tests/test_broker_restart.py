@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 
 import events
 from farandole.codec import Codec
+from farandole.demo.flows import FLOW, services_of
 from farandole.event import Meta
 from farandole.kafka import EmbeddedKafka
 from farandole.system import System
@@ -33,7 +34,9 @@ def readiness(system: System, service: str) -> tuple[int, Any]:
 
 def test_orders_that_were_under_way_when_kafka_died_end_once_it_is_back(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     config: dict[str, Any] = {"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0}
-    with System(tmp_path / "system", namespace="restart.", client_config=config) as system:
+    with System(
+        tmp_path / "system", namespace="restart.", services=services_of([FLOW]), client_config=config
+    ) as system:
         codec = Codec.load(system.root / "schemas", events)
         producer = Producer({**config, "partitioner": "murmur2_random"})
         stock = events.StockReceived(sku="sku-1", quantity=10_000)
@@ -48,7 +51,7 @@ def test_orders_that_were_under_way_when_kafka_died_end_once_it_is_back(kafka: E
         time.sleep(3)  # a few tries meet nobody
         kafka.restart(0)
 
-        for service in ("order", "inventory", "payment", "shipping", "notification", "orchestrator"):
+        for service in system.services:
             wait_until(lambda service=service: readiness(system, service)[0] == 200, BACK_WITHIN)  # type: ignore[misc]
         placed += [place(system, f"after-{n}")[1]["order"] for n in range(20)]
         for order in placed:

@@ -19,17 +19,24 @@ from confluent_kafka import Producer
 
 import events
 from farandole.codec import Codec
+from farandole.demo.flows import FLOW, services_of
 from farandole.deploy.version import version_of
 from farandole.event import Meta
 from farandole.sandbox import Sandbox
-from farandole.topics import Topics
-from tests.farandole.deployproject import ROOT, add_field, copy, edit
+from tests.farandole.deployproject import ROOT, add_field, copy, edit, keep_flows
 from tests.test_workers import place, request, wait_until
 
 NAMESPACE = "deployed."
-SERVICES = set(Topics.load(ROOT / "topics.yaml").services)
+SERVICES = set(services_of([FLOW]))
 NOTE = {"name": "note", "type": "string", "default": "", "doc": "What somebody wrote beside it."}
 WITHIN = "AUTHORISE_WITHIN: Final = 10.0"
+
+
+def orders_alone(directory: Path) -> Path:
+    """A project with the order flow alone."""
+    root = copy(directory)
+    keep_flows(root, "order", "restock")
+    return root
 
 
 class Deployed:
@@ -37,12 +44,12 @@ class Deployed:
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.directory, self.environment = directory, environment
-        self.first = copy(directory / "first")
-        self.second = copy(directory / "second")
+        self.first = orders_alone(directory / "first")
+        self.second = orders_alone(directory / "second")
         edit(self.second, "agents/payment.py", WITHIN, "AUTHORISE_WITHIN: Final = 9.0")
         for record in ("payment.tables.charge", "payment.authorised"):
             add_field(self.second, record, NOTE)
-        self.broken = copy(directory / "broken")
+        self.broken = orders_alone(directory / "broken")
         edit(self.broken, "agents/payment.py", WITHIN, "AUTHORISE_WITHIN: Final = 8.0")
         for record in ("payment.tables.charge", "payment.authorised"):
             add_field(self.broken, record, NOTE)
@@ -117,7 +124,6 @@ def deployed(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
             **sandbox.environment,
             "FARANDOLE_HOME": str(directory / "home"),
             "FARANDOLE_NAMESPACE": NAMESPACE,
-            "LOGIN_PASSCODE_KEY": "the key of login workers in tests",
         }
         system = Deployed(directory, environment)
         try:

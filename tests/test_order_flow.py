@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from farandole.demo.flows import FLOW, services_of
 from farandole.demo.mischief import NOISY_TOPICS
 from farandole.errors import FarandoleError
 from farandole.flow import load_flows
@@ -164,7 +165,12 @@ def test_nothing_outlives_a_demo_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("environment")
 def test_a_worker_that_dies_by_itself_is_an_error_with_its_last_words(namespace: str, tmp_path: Path) -> None:
-    system = System(tmp_path / "run", namespace=namespace, environment={"FARANDOLE_FAIL": "inventory.misspelt@o-1"})
+    system = System(
+        tmp_path / "run",
+        services=services_of([FLOW]),
+        namespace=namespace,
+        environment={"FARANDOLE_FAIL": "inventory.misspelt@o-1"},
+    )
     with pytest.raises(FarandoleError, match=r"inventory worker died[\s\S]*no decision is called inventory\.misspelt"):
         system.start()
     assert not system.workers
@@ -172,7 +178,7 @@ def test_a_worker_that_dies_by_itself_is_an_error_with_its_last_words(namespace:
 
 @pytest.fixture
 def system(environment: None, namespace: str, tmp_path: Path) -> Iterator[System]:
-    with System(tmp_path / "run", namespace=namespace) as system:
+    with System(tmp_path / "run", services=services_of([FLOW]), namespace=namespace) as system:
         yield system
 
 

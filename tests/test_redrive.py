@@ -24,6 +24,7 @@ from agents.order import order_id
 from farandole import audit
 from farandole.audit.reading import Reader
 from farandole.codec import Codec
+from farandole.demo.flows import FLOW, services_of
 from farandole.event import Event, Meta
 from farandole.pytest_plugin import TestKafka
 from farandole.redrive.queue import Book, Desk
@@ -109,7 +110,13 @@ def is_cancelled(number: int) -> bool:
 def shop(kafka: TestKafka, directory: Path) -> Iterator[Shop]:
     planted = ",".join(f"{bug_of(n)}@{saga(n)}" for n in range(ORDERS))
     environment = {"FARANDOLE_HOME": str(directory / "home"), "FARANDOLE_FAIL": planted}
-    with System(directory, namespace=NAMESPACE, environment=environment, client_config=kafka.config) as system:
+    with System(
+        directory,
+        namespace=NAMESPACE,
+        services=services_of([FLOW]),
+        environment=environment,
+        client_config=kafka.config,
+    ) as system:
         made = Shop(kafka, system)
         try:
             yield made

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 
 import events
 from farandole.codec import Codec
+from farandole.demo.flows import FLOW, services_of
 from farandole.event import Meta
 from farandole.system import System
 
@@ -28,6 +29,7 @@ def system(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sys
     with System(
         directory,
         namespace="workers.",
+        services=services_of([FLOW]),
         workers={"order": 2, "payment": 2},
         environment={"FARANDOLE_HOME": str(directory / "home")},
         client_config=kafka.config,

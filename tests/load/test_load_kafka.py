@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from farandole.demo.flows import FLOW, services_of
 from farandole.pytest_plugin import TestKafka
 from farandole.system import System
 
@@ -33,7 +34,9 @@ def running(kafka: TestKafka, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A system that somebody else runs."""
     directory = tmp_path_factory.mktemp("running")
     home = {"FARANDOLE_HOME": str(directory / "home")}
-    with System(directory, namespace="load-test-", client_config=kafka.config, environment=home) as system:
+    with System(
+        directory, namespace="load-test-", services=services_of([FLOW]), client_config=kafka.config, environment=home
+    ) as system:
         yield system
 
 
