@@ -236,6 +236,36 @@ def test_what_is_killed_goes_on_behind_its_last_note(
     assert found == whole
 
 
+@pytest.mark.parametrize("of", ["read", "play"])
+def test_what_is_killed_while_it_takes_a_note_has_the_one_before(workshop: Workshop, tmp_path: Path, of: str) -> None:
+    maker = made(workshop)
+    whole = told(fresh(maker, workshop))
+    path = tmp_path / "kept"
+
+    def cut(world: World, dump: Any = playstate.dump) -> Any:
+        for count, line in enumerate(dump(world)):
+            if count == 200 and world.lines > 30:
+                raise Killed
+            yield line
+
+    with pytest.MonkeyPatch.context() as planted:
+        if of == "read":  # what was added to the spool and to the index is there, and nothing says so
+            planted.setattr(State, "to_text", at(20, killed, State.to_text))
+        else:
+            planted.setattr(playstate, "dump", cut)
+        with pytest.raises(Killed):
+            resumed(maker, workshop, path, moments=Moments(10, partial(next, iter(range(1_000_000)))))
+    state = look(path, "", "")
+    assert state is not None
+    if of == "read":
+        assert 0 < state.index[0] < (path / "index").stat().st_size
+    else:
+        with Kept(path, "", "", "then") as kept:
+            assert 0 < kept.played <= 30
+    for rules in ("then", "others"):
+        assert told(resumed(maker, workshop, path, rules)) == whole
+
+
 def test_reading_goes_on_behind_what_was_read(workshop: Workshop, tmp_path: Path) -> None:
     maker = made(workshop)
     whole = told(fresh(maker, workshop))
