@@ -14,6 +14,7 @@ import pytest
 
 from agents import order as orders
 from events import PlaceOrder, StockHoldRequested
+from farandole import config
 from farandole.audit.records import Place
 from farandole.errors import ConfigError, FarandoleError, ReplayError
 from farandole.replay import playstate, shadowing
@@ -194,6 +195,23 @@ def test_these_histories_have_in_them_what_a_play_carries_along(workshop: Worksh
     assert seen > {"left", "unasked", "messages", "lines", "now", "heads"}
 
 
+def test_what_is_stopped_behind_the_end_of_the_play_does_that_again(
+    workshop: Workshop, rules: dict[str, Workshop], watched: list[Watched], tmp_path: Path
+) -> None:
+    source, today = ModelSource(played(workshop, 16)), rules["strict"]
+    whole = told(resumed(source, today, tmp_path / "whole"))
+    assert told(resumed(source, today, tmp_path / "whole")) == whole
+    begun = watched[-1].begun
+    for turn in (15, 50):
+        path = tmp_path / str(turn)
+        with pytest.MonkeyPatch.context() as planted:
+            planted.setattr(World, "_turn", at(turn, interrupted, World._turn))
+            with pytest.raises(KeyboardInterrupt):
+                resumed(source, today, path)
+        assert told(resumed(source, today, path)) == whole
+        assert watched[-1].begun == begun
+
+
 def test_what_came_too_late_for_its_stretch_is_carried_along_too(workshop: Workshop, watched: list[Watched]) -> None:
     """No history here has such a thing at the end of a line."""
     source = made(workshop)
@@ -340,10 +358,10 @@ def test_whatever_decides_is_in_the_digest(workshop: Workshop, tmp_path: Path, m
     monkeypatch.delenv("FARANDOLE_FAIL")
     assert len(seen) == 3
     assert digest(codec, "unknown") in seen
-    read = Path.read_bytes
+    read, root = Path.read_bytes, config.project_root()
     for name in ("agents/payment.py", "flows/order.py", "events.py", "farandole/processor.py", "topics.yaml"):
         with pytest.MonkeyPatch.context() as planted:
-            planted.setattr(Path, "read_bytes", lambda p: read(p) + b"#" * str(p).endswith(name))  # noqa: B023
+            planted.setattr(Path, "read_bytes", lambda p: read(p) + b"#" * (p == root / name))  # noqa: B023
             seen.add(digest(codec, "unknown"))
     assert len(seen) == 8
 
@@ -370,6 +388,23 @@ def test_a_damaged_directory_is_told(workshop: Workshop, tmp_path: Path, name: s
         resumed(maker, workshop, path)
     assert str(path) in failure.value.where
     assert "delete" in failure.value.mend or (name, harm) == ("read", "gone")
+
+
+def test_a_play_of_which_a_byte_is_another_is_told_and_not_gone_on_with(workshop: Workshop, tmp_path: Path) -> None:
+    maker, path = made(workshop), tmp_path / "kept"
+    whole, refused = told(resumed(maker, workshop, path)), 0
+    file = path / "play.gz"
+    raw = file.read_bytes()
+    for where in range(40, len(raw) - 40, len(raw) // 25):
+        file.write_bytes(raw[:where] + bytes([raw[where] ^ 4]) + raw[where + 1 :])
+        try:
+            assert told(resumed(maker, workshop, path)) == whole, where
+        except ReplayError as error:
+            assert error.where == str(file)  # noqa: PT017
+            assert "delete this file: what was read stays" in error.mend  # noqa: PT017
+            refused += 1
+        file.write_bytes(raw)
+    assert refused > 20
 
 
 def test_a_play_of_another_history_is_refused(workshop: Workshop, tmp_path: Path) -> None:
@@ -501,3 +536,13 @@ def test_where_the_head_of_a_topic_that_nobody_hears_is_gone_only_its_events_are
     assert found.partial == sorted("{}/{}".format(*place) for place in cut)
     assert found.to_dict()["not_compared"] == found.partial
     assert [each.saga for each in fresh(maker, rules["strict"]).ended_otherwise] == [each.saga for each in otherwise]
+
+
+def test_a_journal_whose_head_is_past_retention_is_refused(workshop: Workshop) -> None:
+    """Whatever was taken then is there: but nobody knows what came of it."""
+    maker = made(workshop)
+    place = next(place for place, log in maker.log.items() if place[0] == "order.journal" and len(log) > 1)
+    maker.starts[place] = 1
+    for attempt in (lambda: fresh(maker, workshop), lambda: planned(maker, workshop, None)):
+        with pytest.raises(ReplayError, match="1 offsets that order's history rests on are past retention"):
+            attempt()
