@@ -204,6 +204,10 @@ def shadow(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write every saga that differs to this file, as JSON lines.")
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Directory for what is read and how far the play is; it is begun if it is not there."),
+    ] = None,
     rate: Rate = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, and end.")] = False,
     as_json: AsJson = False,
@@ -214,12 +218,20 @@ def shadow(
     choose the sagas that are reported, by when they began. Outside calls are answered as they were then, by their
     idempotency key. Exit code 0, whatever differs: differences are the result.
 
+    With --resume DIR what was stopped or killed goes on with the same DIR. Rules may change from one run to the next:
+    history is read once, and only played anew.
+
     Example: farandole replay shadow --from-timestamp 2026-03-01T00:00:00Z --out differing.jsonl
+
+    Example: farandole replay shadow --resume march   (change a rule in agents/, and the same again)
     """
     from farandole.replay import shadow_report
     from farandole.replay.opening import opened
     from farandole.replay.pace import Pace
     from farandole.replay.plain import line
+    from farandole.replay.readstate import look
+    from farandole.replay.resuming import Kept
+    from farandole.replay.rules import digest
     from farandole.replay.selection import instant
     from farandole.replay.shadowing import plan, shadow
 
@@ -230,13 +242,21 @@ def shadow(
         None if end is None else instant(end, "--to-timestamp"),
     )
     probe(out, "--out")
-    with opened() as found, shown(eta=True) as progress:
+    with opened() as found, shown(eta=True) as progress, ExitStack() as stack:
+        codec, cluster = found.project.codec, found.reader.cluster() if resume else ""
         if dry_run:
-            planned = plan(found.reader, found.topics, found.project.codec, progress)
+            before = look(resume, found.namespace, cluster) if resume else None
+            planned = plan(found.reader, found.topics, codec, progress, before)
             print(json.dumps(planned) if as_json else f"{planned['offsets']:,} offsets in {planned['topics']} topics")
             return
+        kept = None
+        if resume:
+            kept = stack.enter_context(Kept(resume, found.namespace, cluster, digest(codec, unasked)))
+            for told in kept.notes():
+                print(f"note: {told}", file=sys.stderr)
+            _stopped_by(kept.moments.interrupt)
         replicas = {service: found.replica(service) for service in found.topics.services}
-        options = {"unasked": unasked, "window": window, "flow": flow, "pace": Pace(rate)}
+        options = {"unasked": unasked, "window": window, "flow": flow, "pace": Pace(rate), "kept": kept}
         outcome = shadow(found.reader, found.topics, replicas, progress, **options)  # type: ignore[arg-type]
     if out:
         with written(out, "--out"):

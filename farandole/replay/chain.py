@@ -79,8 +79,26 @@ class Chain:
         """The next one."""
         return self._decode(self._journal.value(self._line), self._journal)
 
+    @property
+    def played(self) -> int:
+        """Lines that were played."""
+        return self._line
+
     def step(self) -> None:
         self._line += 1
+
+    def skip(self, lines: int) -> None:
+        """So many lines were played before this began: what is to come, and was taken, is what they left."""
+        if not 0 <= lines <= len(self._journal):
+            raise ValueError(f"{self.name}: {lines} lines were played, there are {len(self._journal)}")
+        while self._line < lines:
+            line = self.line
+            for stretch in line.took:
+                self.taken[stretch.topic] = stretch.last + 1
+            for key in line.answered:
+                self.answers.pop(key, None)
+            self.ahead.subtract(line.fired)
+            self._line += 1
 
     # ---- what it takes
 

@@ -97,6 +97,7 @@ class Shadow:
     before, after: how the orders that were chosen ended, and how many; chosen: by times or a flow
     left:          sagas that left the record or are parked otherwise, chosen or not, whatever came of it
     moving:        places of services that did not stand still: their tables were not compared
+    partial:       places of topics that no service hears whose beginning is gone: their events were not compared
     """
 
     differing: list[Differing] = field(default_factory=list)
@@ -104,6 +105,7 @@ class Shadow:
     after: Counter[str] = field(default_factory=Counter)
     tables: dict[str, list[TableDifference]] = field(default_factory=dict)
     moving: list[str] = field(default_factory=list)
+    partial: list[str] = field(default_factory=list)
     left: int = 0
     chosen: bool = False
     records: int = 0
@@ -147,6 +149,7 @@ class Shadow:
                 for service, tables in self.tables.items()
             },
             "moving": self.moving,
+            "not_compared": self.partial,
             "sagas": [each.to_dict() for each in self.differing],
         }
 

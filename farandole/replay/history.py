@@ -7,6 +7,7 @@ bytes for each record, so that a hundred thousand orders need a hundred megabyte
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from array import array
 from bisect import bisect_left, bisect_right
@@ -18,6 +19,7 @@ from typing import IO, Any, Final
 from farandole.audit.reading import Progress
 from farandole.audit.records import LogRecord, Place
 from farandole.replay.inspecting import Readable
+from farandole.replay.moments import Moments
 from farandole.replay.pace import Pace
 from farandole.replay.runs import QuickReader
 
@@ -92,6 +94,11 @@ class Log:
         begin = self._spool.write(None, b"".join(pieces))
         self._at.extend(accumulate(map(len, pieces[:-1]), initial=begin))
 
+    @property
+    def columns(self) -> tuple[array[int], ...]:
+        """All that is known of the records but their bytes, a number for each record in each."""
+        return self.offsets, self.times, self._at, self._keys, self._values
+
     def key(self, index: int) -> bytes | None:
         length, at = self._keys[index], self._at[index]
         return None if length < 0 else self._spool.bytes[at : at + length]
@@ -116,14 +123,31 @@ class Log:
 
 
 class Spool:
-    """The file of keys and values. It has no name: it is gone when the process is."""
+    """The file of keys and values. It has no name: it is gone when the process is.
 
-    def __init__(self, directory: Path | None = None) -> None:
-        if directory is not None:
-            directory.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory, buffering=_BUFFER)  # noqa: SIM115  # see `close`
-        self._end = 0
+    path: a file with a name instead, that stays; end: how much of it counts, what lies behind is cut off
+    """
+
+    def __init__(self, path: Path | None = None, end: int = 0) -> None:
+        self._file: IO[bytes]
+        if path is None:
+            self._file = tempfile.TemporaryFile(buffering=_BUFFER)  # noqa: SIM115  # see `close`
+        else:
+            self._file = path.open("a+b", buffering=_BUFFER)
+            self._file.truncate(end)
+        self._end = end
         self.bytes: Any = b""
+
+    @property
+    def end(self) -> int:
+        """Bytes that were written."""
+        return self._end
+
+    def sync(self) -> int:
+        """What was written so far is in the file, whatever happens. Returns its descriptor."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.fileno()
 
     def write(self, key: bytes | None, value: bytes | None) -> int:
         """Returns where the key lies, and the value behind it."""
@@ -148,44 +172,62 @@ class Spool:
 
 
 class History:
-    """Logs that were read from a source. Closed by `close`, or by leaving it."""
+    """Logs that were read from a source. Closed by `close`, or by leaving it.
 
-    def __init__(self, source: Readable, pace: Pace | None = None, directory: Path | None = None) -> None:
-        self._source, self._pace = source, pace or Pace()
-        self._spool = Spool(directory)
+    spool:    where keys and values go; moments: between which a run of records, or one, is read
+    position: of each place, the offset behind what was read of it
+    """
+
+    def __init__(
+        self, source: Readable, pace: Pace | None = None, spool: Spool | None = None, moments: Moments | None = None
+    ) -> None:
+        self._source, self._pace, self._moments = source, pace or Pace(), moments or Moments()
+        self.spool = spool or Spool()
         self.logs: dict[Place, Log] = {}
+        self.position: dict[Place, int] = {}
         self.records = 0
 
     def __enter__(self) -> History:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._spool.close()
+        self.spool.close()
 
     def read(self, first: Mapping[Place, int], end: Mapping[Place, int], progress: Progress, what: str) -> None:
         """Read these stretches, behind whatever was read of these places before."""
         wanted = {place: offset for place, offset in end.items() if first[place] < offset}
-        if isinstance(self._source, QuickReader) and not self._pace.rate:
-            logs = {place: self.log(place) for place in wanted}
-            self.records += self._source.read_runs(
-                first, wanted, lambda place, messages, offsets: logs[place].extend(messages, offsets), progress, what
-            )
-            self._spool.settle()
-            return
-        adds = {place: self.log(place).add for place in wanted}
-        step = self._pace.step
+        logs = {place: self.log(place) for place in wanted}
+        if wanted and isinstance(self._source, QuickReader) and not self._pace.rate:
 
-        def take(record: LogRecord) -> None:
-            step()
-            adds[record.topic, record.partition](record)
+            def take_run(place: Place, messages: list[Any], offsets: list[int]) -> None:
+                with self._moments.whole():
+                    logs[place].extend(messages, offsets)
+                    self._took(place, offsets[-1], len(offsets))
 
-        self.records += self._source.read(first, wanted, take, progress, what)
-        self._spool.settle()
+            self._source.read_runs(first, wanted, take_run, progress, what)
+        elif wanted:
+            step = self._pace.step
+
+            def take(record: LogRecord) -> None:
+                step()
+                with self._moments.whole():
+                    place = record.topic, record.partition
+                    logs[place].add(record)
+                    self._took(place, record.offset, 1)
+
+            self._source.read(first, wanted, take, progress, what)
+        with self._moments.whole():
+            self.position.update(wanted)
+            self.spool.settle()
+
+    def _took(self, place: Place, last: int, count: int) -> None:
+        self.position[place] = last + 1
+        self.records += count
 
     def log(self, place: Place) -> Log:
         log = self.logs.get(place)
         if log is None:
-            log = self.logs[place] = Log(self._spool, *place)
+            log = self.logs[place] = Log(self.spool, *place)
         return log
 
     def of_topics(self, topics: Iterable[str]) -> list[Log]:

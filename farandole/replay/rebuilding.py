@@ -9,21 +9,20 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from events import FarandoleJournal
-from farandole.audit.reading import Progress, Source
+from farandole.audit.reading import Offsets, Progress, Source
 from farandole.audit.records import LogRecord, Place
 from farandole.clients import MARK
 from farandole.codec import Codec
 from farandole.errors import ReplayError
 from farandole.replay.history import History, Log
 from farandole.replay.letters import Letters
+from farandole.replay.moments import Moments
 from farandole.replay.pace import Pace
 from farandole.replay.player import Notes, Player
 from farandole.replay.redriven import Outcomes
@@ -77,34 +76,15 @@ class Rebuilder:
         replica: Replica,
         snapshot: Snapshot | None = None,
         pace: Pace | None = None,
-        spool: Path | None = None,
     ) -> None:
         self._source, self._replica, self._snapshot = source, replica, snapshot
-        self._pace, self._spool = pace or Pace(), spool
+        self._pace = pace or Pace()
         self._service, self._codec = replica.service, replica.project.codec
         self.journal = f"{self._service}.journal"
         self.rebuilt = Rebuilt(self._service, {}, {})
-        self._noting = False
-        self._stop: Callable[[], None] | None = None
-
-    def interrupt(self, stop: Callable[[], None]) -> None:
-        """Stop, but not between a line that was played and the note that it was. For signal handlers."""
-        if self._noting:
-            self._stop = stop
-        else:
-            stop()
-
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """What is done within is done to its end."""
-        self._noting = True
-        try:
-            yield
-        finally:
-            self._noting = False
-        stop, self._stop = self._stop, None
-        if stop is not None:
-            stop()
+        self._moments = Moments()
+        self.interrupt = self._moments.interrupt
+        """Not between a line that was played and the note that it was. For signal handlers."""
 
     def run(self, until: Mapping[int, int] | None, progress: Progress) -> Rebuilt:
         """Play everything before these positions in the journal (partition → offset); None: up to its end."""
@@ -114,10 +94,10 @@ class Rebuilder:
         last = {place: ends[place] if until is None else until[place[1]] for place in places}
         letters = read_letters(self._source, self._service, progress)
         outcomes = read_outcomes(self._source, self._service, self._codec, progress)
-        with History(self._source, self._pace, self._spool) as history, self._replica.entered():
+        with History(self._source, self._pace) as history, self._replica.entered():
             first = self._first_lines(places)
             history.read(first, last, progress, f"reading {self.journal}")
-            bounds = taken(self._source, self._service, self._codec, history)
+            bounds = taken(self._source.starts, self._service, self._codec, history)
             history.read(
                 {place: begin for place, (begin, _) in bounds.items()},
                 {place: end for place, (_, end) in bounds.items()},
@@ -174,13 +154,13 @@ class Rebuilder:
         done = self._begin(partition)
         try:
             for index, value in enumerate(log.values()):
-                with self._whole():
+                with self._moments.whole():
                     player.play(decode(value, log), log.times[index])
                     done = log.offsets[index] + 1
                 if index % 200 == 0:
                     progress(rebuilt.transactions + index, total)
         finally:
-            with self._whole():
+            with self._moments.whole():
                 self._replica.processor.rollback()  # of what a line that failed has written; else of nothing
                 for table in self._replica.processor.tables:
                     rebuilt.rows[table, partition] = self._replica.encoded(table, partition)
@@ -191,9 +171,12 @@ class Rebuilder:
 
 
 def taken(
-    source: Source, service: str, codec: Codec, history: History, mend: str = AT_A_SNAPSHOT
+    starts: Offsets, service: str, codec: Codec, history: History, mend: str = AT_A_SNAPSHOT
 ) -> dict[Place, tuple[int, int]]:
-    """Which stretch of each place the lines of the service's journal rest on. ReplayError if one is not there."""
+    """Which stretch of each place the lines of the service's journal rest on. ReplayError if one is not there.
+
+    starts: first offsets that there are
+    """
     journal, decode = f"{service}.journal", line_decoder(codec)
     bounds: dict[Place, tuple[int, int]] = {}
     for log in history.of_topics([journal]):
@@ -203,14 +186,14 @@ def taken(
                 begin, end = bounds.get(place, (stretch.first, 0))
                 bounds[place] = min(begin, stretch.first), max(end, stretch.last + 1)
     for place, (begin, _) in sorted(bounds.items()):
-        if place not in source.starts:
+        if place not in starts:
             raise ReplayError(
                 f"{journal} names {place[0]}, which is no topic of this system any more",
                 where=f"{journal}/{place[1]}",
                 mend="declare it in topics.yaml; what was taken from it is part of the history",
             )
-        if begin < source.starts[place]:
-            raise past_retention(service, place, begin, source.starts[place], mend)
+        if begin < starts[place]:
+            raise past_retention(service, place, begin, starts[place], mend)
     return bounds
 
 

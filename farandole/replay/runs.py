@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
-from farandole.audit.reading import BATCH, Offsets, Progress, Reader, _Stretch
+from farandole.audit.reading import ANSWER_SECONDS, BATCH, Offsets, Progress, Reader, _Stretch
 from farandole.audit.records import Place
 
 Take = Callable[[Place, list[Any], list[int]], None]
@@ -19,6 +19,12 @@ Take = Callable[[Place, list[Any], list[int]], None]
 
 class QuickReader(Reader):
     """A reader whose records may be taken in runs."""
+
+    def cluster(self) -> str:
+        """What the cluster calls itself; empty if it has no name."""
+        topic = self._namespace + next(iter(self.partitions))
+        answer = self._ask(lambda: self._admin.list_topics(topic, ANSWER_SECONDS))
+        return answer.cluster_id or ""
 
     def read_runs(self, first: Offsets, end: Offsets, take: Take, progress: Progress, what: str) -> int:
         """As `read`, but a run at a time."""

@@ -43,6 +43,8 @@ def show(found: Shadow, as_json: bool) -> None:
         _rows(found)
     if found.moving:
         print(f"\nnot compared, because they never stood still: the tables of {', '.join(found.moving)}")
+    if found.partial:
+        print(f"\nnot compared, because their beginning is past retention: the events in {', '.join(found.partial)}")
 
 
 def _differences(found: Shadow) -> None:

@@ -29,6 +29,7 @@ from farandole.codec import Codec
 from farandole.partitioner import partition_of
 from farandole.replay.chain import Chain, Outcome
 from farandole.replay.history import Log, Replayed
+from farandole.replay.moments import Moments
 from farandole.replay.origins import Origins, origin_of
 from farandole.replay.replica import Replica
 from farandole.replay.track import MISSED, NOT_YET, SAME, Track, saga_of
@@ -44,7 +45,7 @@ ROUNDS: Final = 10_000
 
 
 class World:
-    """replicas: all entered; logs: journals, and every topic of events, whole
+    """replicas: all entered; logs: journals, and every topic of events, whole; what is published elsewhere is not kept
 
     condemned: by service, messages whose effects the broker refused
     unasked: outcome of calls that were never made
@@ -79,6 +80,8 @@ class World:
         """saga → keys of calls that were never made then."""
         self.messages = self.lines = 0
         self.now = 0
+        self.heads: list[tuple[int, int]] = []
+        """A heap: when the next line of a chain is due, as far as is known, and the chain's number."""
         self._homes: dict[str, int] = {}
 
     def _chain(self, replica: Replica, partition: int, logs: Mapping[Place, Log]) -> Chain:
@@ -132,30 +135,44 @@ class World:
 
     # ---- from beginning to end
 
-    def run(self, progress: Progress, what: str = "playing") -> None:
+    def run(self, progress: Progress, what: str = "playing", moments: Moments | None = None) -> None:
+        """moments: between two lines. A world that was restored goes on behind the lines that were played."""
         deepest = sys.getrecursionlimit()
         sys.setrecursionlimit(max(deepest, DEEPEST))
         try:
-            total = sum(chain.lines for chain in self.chains.values())
-            self._play(lambda: progress(what, self.lines, total))
+            self._play(lambda: progress(what, self.lines, self.total), moments or Moments())
             self._go_on()
         finally:
             sys.setrecursionlimit(deepest)
         self._find_missing()
 
-    def _play(self, tell: Callable[[], None]) -> None:
-        heads = [(chain.next_time, n, chain) for n, chain in enumerate(self.chains.values()) if not chain.exhausted]
-        heapq.heapify(heads)
+    @property
+    def total(self) -> int:
+        """Lines that there are to play."""
+        return sum(chain.lines for chain in self.chains.values())
+
+    def _play(self, tell: Callable[[], None], moments: Moments) -> None:
+        chains, heads = list(self.chains.values()), self.heads
+        if not heads and not self.lines:
+            heads += [(chain.next_time, n) for n, chain in enumerate(chains) if not chain.exhausted]
+            heapq.heapify(heads)
         played = 0
         while heads:
-            time, number, chain = heapq.heappop(heads)
-            if not chain.exhausted and chain.next_time == time:
-                self._line(chain)
-                played += 1
-                if played % 500 == 0:
-                    tell()
-            if not chain.exhausted:
-                heapq.heappush(heads, (chain.next_time, number, chain))
+            with moments.whole():
+                self._next(heads, chains)
+            played += 1
+            if played % 500 == 0:
+                tell()
+        moments.finish()
+
+    def _next(self, heads: list[tuple[int, int]], chains: list[Chain]) -> None:
+        """The line that is due, unless one that needed it had it played before."""
+        time, number = heapq.heappop(heads)
+        chain = chains[number]
+        if not chain.exhausted and chain.next_time == time:
+            self._line(chain)
+        if not chain.exhausted:
+            heapq.heappush(heads, (chain.next_time, number))
 
     # ---- one line
 
@@ -263,7 +280,9 @@ class World:
         return home
 
     def _one(self, topic: str, partition: int, value: bytes, key: str | None, at: int) -> None:
-        track = self.tracks[topic, partition]
+        track = self.tracks.get((topic, partition))
+        if track is None:
+            return
         index = track.publish(value, key, at)
         if index is None or track.state[index] != SAME:
             self._leaves(saga_of(value))

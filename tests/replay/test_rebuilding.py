@@ -200,6 +200,24 @@ def test_a_snapshot_that_is_not_whole_or_of_somebody_else_is_refused(workshop: W
             Snapshot.load(path, "order", "")
 
 
+def test_a_snapshot_of_which_a_byte_is_another_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+    run = played(workshop, 1)
+    source, replica = ModelSource(run), replica_of(workshop, run, "order")
+    live = read_live(source, replica, quiet)
+    path = tmp_path / "snapshot"
+    Snapshot("order", live.position, live.rows, live.times).save(path, "")
+    raw, refused = path.read_bytes(), 0
+    for at in range(0, len(raw), 1 + len(raw) // 400):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1 :])
+        try:
+            assert Snapshot.load(path, "order", "").rows == {each: rows for each, rows in live.rows.items() if rows}
+        except ReplayError:
+            refused += 1
+        else:
+            assert at < 30 or at > len(raw) - 30, "gzip's own name and time of the file, and bits that fill the end"
+    assert refused > 100
+
+
 @pytest.mark.parametrize("topic", ["order.journal", "order.commands"])
 def test_what_is_past_retention_is_said_with_its_place(workshop: Workshop, topic: str) -> None:
     run = played(workshop, 3)

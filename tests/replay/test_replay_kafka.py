@@ -5,6 +5,7 @@ Nothing of it is alive any more; so all that there is to know is in the topics.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -111,6 +112,86 @@ def test_replaying_leaves_no_trace(past: Past) -> None:
     groups = admin.list_consumer_groups().result(20)
     ours = {each.group_id for each in groups.valid if each.group_id.startswith(past.namespace)}
     assert ours <= {f"{past.namespace}{service}" for service in SERVICES}
+
+
+SLOWLY = """
+import sys, time
+from farandole.replay import moments, world
+
+# A note ten times a second, and lines that take their time: so there is a middle in which it can be stopped.
+moments.Moments.__init__.__defaults__ = (0.1, time.monotonic)
+moments.SHARE = 0
+play = world.World._next
+
+def slowly(self, heads, chains):
+    play(self, heads, chains)
+    time.sleep(0.01)
+    print(f"line {self.lines}", file=sys.stderr, flush=True)
+
+world.World._next = slowly
+from farandole.cli.main import main
+sys.exit(main())
+"""
+
+
+class TestShadowIsResumed:
+    def test_stopped_and_killed_while_it_reads_and_plays_it_ends_as_if_it_had_not_been(
+        self, past: Past, tmp_path: Path
+    ) -> None:
+        whole = _without_seconds(past.json("shadow", "--unasked", "accepted"))
+        kept = tmp_path / "kept"
+        command = ["shadow", "--unasked", "accepted", "--resume", str(kept)]
+        reached: list[tuple[int, int]] = []
+        for number, code, rate in (
+            (signal.SIGINT, 130, 150), (signal.SIGKILL, -9, 150), (signal.SIGTERM, 143, 0), (signal.SIGKILL, -9, 0),
+        ):  # fmt: skip
+            process = subprocess.Popen(
+                [sys.executable, "-c", SLOWLY, "replay", *command, "--rate", str(rate)],
+                env=past.environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+            )  # fmt: skip
+            before = _reached(kept)
+            deadline = time.monotonic() + 60
+            while _reached(kept)[rate == 0] < before[rate == 0] + 30:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(number)
+            said, errors = process.communicate(timeout=20)
+            assert (process.returncode, said, "Traceback" in errors) == (code, "", False), errors
+            reached.append(_reached(kept))
+        assert reached == sorted(reached), reached
+        assert 0 < reached[0][0] < reached[1][0] < whole["records"] == reached[2][0]
+        assert 0 == reached[1][1] < reached[2][1] < reached[3][1] < whole["journal_lines"]
+        assert past.json("shadow", "--unasked", "accepted", "--resume", str(kept), "--dry-run")["offsets"] == 0
+        done = past.replay(*command, "--json")
+        assert f"and {reached[-1][1]:,} journal lines were played" in done.stderr
+        assert _without_seconds(json.loads(done.stdout)) == whole
+        other = past.replay("shadow", "--resume", str(kept), "--json", FARANDOLE_FAIL=past.fail)
+        assert "it begins anew, and nothing is read again" in other.stderr
+        assert json.loads(other.stdout)["differing"] == 0
+
+    def test_a_directory_that_cannot_be_used_is_told_in_words(self, past: Past, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("mine")
+        done = past.replay("shadow", "--resume", str(tmp_path / "file"))
+        assert (done.returncode, "a file, not a directory" in done.stderr) == (2, True), done.stderr
+        assert past.json("shadow", "--resume", str(tmp_path / "none"), "--dry-run")["offsets"] > 0
+        assert not (tmp_path / "none").exists()
+
+
+def _reached(kept: Path) -> tuple[int, int]:
+    """Records that are noted to be read, and lines to be played."""
+    read, play = kept / "read", kept / "play.gz"
+    records = json.loads(read.read_text().split("\n")[0])["records"] if read.exists() else 0
+    lines = 0
+    if play.exists():
+        with gzip.open(play, "rt") as file:
+            lines = json.loads(file.readline())["lines"]
+    return records, lines
+
+
+def _without_seconds(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: said for name, said in found.items() if "seconds" not in name}
 
 
 class TestInspect:
