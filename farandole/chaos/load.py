@@ -63,6 +63,7 @@ class Means:
     seen:  what becomes of it
     sagas: all that are looked for, and the flow of each; grows before they are begun
     urls:  service → of its workers, any of which answers for any saga
+    mail:  where the mail sink tells what it has sent, at present
     """
 
     run: str
@@ -76,7 +77,7 @@ class Means:
     seen: Seen
     sagas: dict[str, str]
     urls: Mapping[str, Sequence[str]]
-    mail: str = ""
+    mail: Callable[[], str] = str
 
 
 class Source(ABC):

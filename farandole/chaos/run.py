@@ -199,7 +199,7 @@ class Chaos:
             seen=self.seen,
             sagas=self.sagas,
             urls={service: [worker.port.url for worker in workers] for service, workers in system.workers.items()},
-            mail=system.sandbox.admin_urls["mail"],
+            mail=lambda: system.sandbox.admin_urls["mail"],
         )
 
     def __enter__(self) -> Chaos:

@@ -148,7 +148,7 @@ class Demo:
         self.seconds: dict[str, float] = {}
         self.guests = visitors(options.logins, options.seed, options.plain, "" if on.own else f"{on.run}-")
         self._urls = urls
-        self.visits = Visits(urls, on.outside_url("mail"), options.rate)
+        self.visits = Visits(urls, lambda: on.outside_url("mail"), options.rate)
 
     @classmethod
     def of_system(cls, system: System, options: Options) -> Demo:

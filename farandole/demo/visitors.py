@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -114,11 +114,12 @@ class Told:
 class Inbox:
     """What the mail sink has sent: asked page by page. One that does not answer is asked again.
 
+    url:    where it tells what it has sent; after a restart it may be another one
     within: seconds for a passcode to come
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, within: float) -> None:
-        self._session, self._url, self._within = session, url.rstrip("/"), within
+    def __init__(self, session: aiohttp.ClientSession, url: Callable[[], str], within: float) -> None:
+        self._session, self._url, self._within = session, url, within
         self._read = 0
         self._codes: dict[str, str] = {}
         self._looking = asyncio.Lock()
@@ -134,7 +135,7 @@ class Inbox:
         return self._codes[challenge]
 
     async def _look(self) -> None:
-        async with self._looking, self._session.get(f"{self._url}/state?after={self._read}&limit=1000") as answer:
+        async with self._looking, self._session.get(f"{self._url()}/state?after={self._read}&limit=1000") as answer:
             lines = (await answer.read()).splitlines()[1:]
             for line in lines:
                 sent = json.loads(line)
@@ -170,6 +171,7 @@ class Front:
 class Visits:
     """Carries out visits at a rate, in an open loop: each is due when it is due.
 
+    mail:          where the mail sink tells what it has sent
     answer_within: seconds for one HTTP answer, after which the request is repeated
     mail_within:   seconds for a passcode to come
     handed_over:   whether partitions move all the time: then a worker on the way repeats what it got no answer to, and
@@ -179,7 +181,7 @@ class Visits:
     def __init__(
         self,
         urls: Sequence[str],
-        mail: str,
+        mail: Callable[[], str],
         rate: float,
         *,
         answer_within: float = ANSWER_WITHIN,

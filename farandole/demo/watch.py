@@ -44,6 +44,9 @@ MOST_LETTERS: Final = 1_000
 ENDINGS: Final = ("order", "shipping", "transfers")
 """Topics with what becomes of orders and transfers."""
 
+EXPIRING: Final = ("login", "login.timers")
+"""Topics that grow for as long as a challenge lives, long after the last visitor has left."""
+
 EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
@@ -158,9 +161,14 @@ class Watcher:
         self._follower.check()
 
     def ends(self) -> dict[Where, int]:
-        """Where every topic ends now, but for journals and changelogs: while it does not change, nothing happens."""
+        """Where every topic ends now, but for journals and changelogs, and for challenges that expire by and by: while
+        it does not change, nothing happens."""
         quiet = ("-changelog", ".journal")
-        named = [topic for topic in self._topics.topics.values() if not topic.name.endswith(quiet)]
+        named = [
+            topic
+            for topic in self._topics.topics.values()
+            if not topic.name.endswith(quiet) and topic.name not in EXPIRING
+        ]
         partitions = [(self._namespace + topic.name, p) for topic in named for p in range(topic.partitions)]
         return self._offsets(partitions, LATEST)
 
