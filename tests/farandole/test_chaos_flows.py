@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,6 +109,34 @@ def test_what_nobody_calls_cannot_be_broken() -> None:
             breaking("gateway")
 
 
+class Workers:
+    """A world of one service whose workers are all well."""
+
+    def __init__(self, number: int, spared: int) -> None:
+        self.system = SimpleNamespace(services=("transfers",))
+        self.spared, self.claims = spared, {}  # type: ignore[var-annotated]
+        well = SimpleNamespace(ready=True)
+        self.all = [SimpleNamespace(name=f"transfers[{n}]", pid=1, health=lambda: well) for n in range(number)]
+
+    def workers(self, service: str) -> list[Any]:
+        return self.all
+
+    def claimed(self, what: str) -> bool:
+        return what in self.claims
+
+    def claim(self, what: str, who: object) -> bool:
+        return self.claims.setdefault(what, who) is who
+
+
+@pytest.mark.parametrize(("number", "spared", "picked"), [(2, 1, 1), (3, 1, 2), (1, 0, 1)])
+def test_the_last_worker_is_spared_unless_there_never_was_another(number: int, spared: int, picked: int) -> None:
+    here: Any = Workers(number, spared)
+    for _ in range(picked):
+        Stage(here).pick_worker(Random(1))
+    with pytest.raises(fault.Refused, match="no worker can be spared"):
+        Stage(here).pick_worker(Random(1))
+
+
 # ---- the load
 
 
@@ -169,9 +199,10 @@ def test_what_ended_or_is_parked_is_counted_in_its_flow_and_not_open() -> None:
     seen.endings[one] = Ending("refunded", "", 1.0)
     seen.parked["accounts", two] = Parked(two, "accounts", "accounts.commands", 0, 0, "", "", 1)
     seen.parked["accounts", "somebody"] = Parked("somebody", "accounts", "accounts.commands", 0, 0, "", "", 1)
+    seen.parked["transfers", one] = Parked(one, "transfers", "transfers.commands", 0, 0, "", "", 1)
     assert load.open() == len(rest)
     assert source.counts()["transfer/1"] == {
-        "placed": 0, "completed": 0, "failed": 0, "refunded": 1, "parked": 1,
+        "placed": 0, "completed": 0, "failed": 0, "refunded": 1, "parked": 2,
     }  # fmt: skip
 
 
