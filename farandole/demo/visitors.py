@@ -191,6 +191,8 @@ class Visits:
         self._urls, self._mail, self._rate = urls, mail, rate
         self._answer_within, self._mail_within, self._handed_over = answer_within, mail_within, handed_over
         self.told = Told()
+        self._asked_again: set[str] = set()
+        """Users whose answers were lost: all that they began counts, and so they may come to the limit."""
         self._counted_twice: set[str] = set()
         """Challenges at which a code was, or may have been, entered again, because an answer was lost."""
 
@@ -304,11 +306,13 @@ class Visits:
         """The challenge; empty if there were too many."""
         status, said, repeated = await self._front.ask("/login", {"user": guest.user})
         self._note("begin", guest, time.monotonic() - due)
+        if repeated:
+            self._asked_again.add(guest.user)
         self.told.outcomes["begun" if status == 201 else str(status)] += 1
         if status == 201:
             self.told.begun += 1
             return str(said["challenge"])
-        if status != 429 or (guest.way is not Ways.FLOODS and not repeated):
+        if status != 429 or (guest.way is not Ways.FLOODS and guest.user not in self._asked_again):
             self._surprise(guest, f"POST /login was answered with {status}: {said.get('what', '')}")
         return ""
 

@@ -139,3 +139,13 @@ def test_where_partitions_move_an_attempt_may_count_twice_and_is_never_granted_i
 
     assert entered("expired", {"granted"}) == []
     assert entered("granted", {"wrong"})
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_who_had_to_ask_again_may_come_to_the_limit_later(repeated: bool) -> None:
+    answers = [(201, {"challenge": "c-1"}, repeated), (429, {}, False)]
+    visits: Any = Visits(["http://x"], str, 1.0)
+    visits._front = SimpleNamespace(ask=AsyncMock(side_effect=answers))
+    visits._inbox = SimpleNamespace(code=AsyncMock(return_value=CODE))
+    asyncio.run(visits._visit(Visitor("anna", Ways.AGAIN), 0.0))
+    assert bool(visits.told.surprises) == (not repeated)
