@@ -81,8 +81,8 @@ def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: s
     """What may wait: what starts calls, where everything else starts calls, too; and what begins sagas. ConfigError if
     the service does not hear its intake.
 
-    A compensation that is a call itself may lie beside what it takes back: it would only be one more above the bound, and
-    those under way end without it. Where nothing but compensations start calls, none of them waits.
+    A compensation that is a call itself may lie beside what it takes back: it would only be one more above the bound,
+    and those under way end without it. Where nothing but compensations start calls, none of them waits.
     """
     starts: set[str] = set()
     needed: set[str] = set()
