@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count, islice
@@ -109,8 +110,12 @@ def code_in_the_call(patch: pytest.MonkeyPatch) -> None:
 def decide(patch: pytest.MonkeyPatch, event: type[Any], wrong: Callable[..., Any]) -> None:
     """Let the login service answer this event with `wrong(decision, event)`, or with the time in addition."""
     bound = flow.bindings["login", event]
-    with_bug = dataclasses.replace(bound, function=lambda heard, *at: wrong(bound.function, heard, *at))
-    patch.setitem(flow.bindings, ("login", event), with_bug)
+
+    @functools.wraps(bound.function)
+    def answer(heard: Any, *at: int) -> Any:
+        return wrong(bound.function, heard, *at)
+
+    patch.setitem(flow.bindings, ("login", event), dataclasses.replace(bound, function=answer))
 
 
 BUGS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from farandole.cli import simulate
+from farandole.flow import load_flows
 from farandole.simulation.campaign import campaign
 from farandole.simulation.plan import FLOWS, make_plan
 from farandole.simulation.shrink import Shrinker, silent
@@ -68,6 +69,11 @@ def test_a_seed_gives_the_same_log_twice_and_so_does_its_tape(workshop: Workshop
         assert play(Workshop(), seed)[0].fingerprint() == found.fingerprint()
         replayed = trial(workshop, make_plan(seed), Recorded(tape.answers))
         assert replayed.fingerprint() == found.fingerprint()
+
+
+def test_every_decision_of_every_flow_fails_in_some_run() -> None:
+    planned = {failure.decision for seed in range(4_000) for failure in make_plan(seed).failures}
+    assert planned == {decision.name for flow in load_flows().values() for decision in flow.bindings.values()}
 
 
 def test_a_tape_of_plain_answers_is_a_run_without_faults(workshop: Workshop) -> None:
