@@ -94,8 +94,7 @@ def commands(accounts: tuple[AccountPlan, ...], transfers: tuple[TransferPlan, .
 
 
 class Drawn(NamedTuple):
-    """Of one seed; nothing of each if it has no transfers. moves: (when, service, index, what)
-    """
+    """Of one seed; nothing of each if it has no transfers. moves: (when, service, index, what)"""
 
     accounts: tuple[AccountPlan, ...] = ()
     transfers: tuple[TransferPlan, ...] = ()
