@@ -55,6 +55,7 @@ from events import (
     WriteOff,
 )
 from farandole import App, Call, Withdraw
+from farandole.values import MAX_AMOUNT
 
 app = App("payment")
 charges = app.Table(
@@ -93,9 +94,6 @@ POSTINGS: Final = {
     "refund_after_all": {RECEIVABLE: -1, UNREFUNDED: +1},
 }
 """What each kind of posting does to the accounts, times the amount: debit +, credit -. A row adds up to zero."""
-
-MAX_AMOUNT: Final = 1 << 53
-"""What an order may come to; beyond it the ledger's sums would not be exact in every language."""
 
 AUTHORISE_WITHIN: Final = 10.0
 CHARGE_WITHIN: Final = 10.0
