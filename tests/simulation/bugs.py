@@ -539,7 +539,7 @@ BUGS: Final = (
     Bug("letter out of turn", letter_out_of_turn, 100),
     Bug("timer over a backlog", timer_over_a_backlog, 300),
     Bug("unknown outcome taken for a failure", unknown_taken_for_failure, 300),
-    Bug("unknown outcome taken for a success", unknown_taken_for_success, 100),
+    Bug("unknown outcome taken for a success", unknown_taken_for_success, 300),
     Bug("no seek after an abort", no_seek_after_abort, 100),
     Bug("answers lost on an abort", answers_lost_on_abort, 600),
     Bug("calls before the commit", calls_before_commit, 1000),
