@@ -1517,6 +1517,7 @@ class Prepayment(Row, frozen=True, gc=False):
     ship_to: Postal address, until the card is charged.
     reserve_for: Seconds for which the stock stays reserved, until the card is charged.
     stuck: The gateway refused a refund, which it cannot refuse, and payment.refund_stuck said so.
+    flow: Key of the flow in which it was charged.
     """
 
     phase: PrepaymentPhase
@@ -1526,6 +1527,7 @@ class Prepayment(Row, frozen=True, gc=False):
     ship_to: str = ''
     reserve_for: int = 0
     stuck: bool = False
+    flow: str = ''
 
 
 class PaymentVoided(Event, frozen=True, gc=False):

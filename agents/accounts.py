@@ -12,7 +12,6 @@ Invariants:
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -37,6 +36,7 @@ from events import (
     SettleDebit,
 )
 from farandole import App
+from farandole.values import MAX_AMOUNT, is_account, is_currency
 
 app = App("accounts", views="web.accounts")
 balances = app.Table("balances", value=Account, help="Every account, by its name.")
@@ -52,18 +52,7 @@ deposits = app.Table("deposits", value=Deposit, help="Every deposit, by account 
 CASH: Final = "cash"
 IN_FLIGHT: Final = "in_flight"
 
-MAX_AMOUNT: Final = 1 << 53
-"""Of a movement, of a balance that grows by one, of an overdraft: beyond it sums are not exact in every language."""
-
 CALLED_OFF: Final = "it was called off before it was done"
-
-_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_CURRENCY = re.compile(r"[A-Z]{3}")
-
-
-def is_account(name: str) -> bool:
-    """Whether an account may be called so: fit for a URL, a key and a line of the ledger."""
-    return _ACCOUNT.fullmatch(name) is not None
 
 
 # ---- what clients ask
@@ -72,7 +61,7 @@ def is_account(name: str) -> bool:
 def open_account(command: OpenAccount) -> None:
     """A new account, empty. The same again changes nothing, also when it is closed by then."""
     assert is_account(command.account), "an account's name is 1 to 64 letters, digits and ._-, a letter or digit first"
-    assert _CURRENCY.fullmatch(command.currency), "a currency is three capital letters"
+    assert is_currency(command.currency), "a currency is three capital letters"
     assert 0 <= command.overdraft <= MAX_AMOUNT, f"an overdraft is 0 to {MAX_AMOUNT} minor units"
     known = balances.get(command.account)
     if known is None:

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from events import DirectoryLookedUp, DirectoryUser, LookUpUser, UserRegistered
 from farandole import App
+from farandole.values import MAX_USER
 
 app = App("directory")
 users = app.Table("users", value=DirectoryUser, help="Every user, by name.")
 
-MAX_USER: Final = 128
 MAX_ADDRESS: Final = 254
 
 

@@ -40,6 +40,7 @@ from events import (
     VerifyCode,
 )
 from farandole import App, Call, CancelTimer, Timer, Withdraw
+from farandole.values import MAX_USER, is_printable
 
 app = App("login", views="web.login", intake="login.commands")
 challenges = app.Table(
@@ -75,8 +76,6 @@ LOOKUP_WITHIN: Final = 2.0
 DELIVER_WITHIN: Final = 60.0
 """Seconds for a passcode to be sent."""
 
-MAX_USER: Final = 128
-
 Effects = tuple[
     LookUpUser | LoginSuperseded | Timer[LookupExpired] | Withdraw,
     ...,
@@ -85,7 +84,7 @@ Effects = tuple[
 
 def user_problem(user: str) -> str:
     """What is wrong with a user's name, for people; empty if nothing is."""
-    if 0 < len(user) <= MAX_USER and user.isprintable() and user.strip() == user:
+    if is_printable(user, MAX_USER):
         return ""
     return f"user: 1 to {MAX_USER} printable characters, no space at either end"
 

@@ -10,7 +10,6 @@ Confirmations may be heard before their cause, because they lie in other topics:
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -43,6 +42,7 @@ from events import (
     ShippingFailed,
 )
 from farandole import App
+from farandole.values import MAX_AMOUNT, fingerprint_of, is_currency, is_printable, saga_id
 
 app = App("order", views="web.orders", intake="order.commands")
 orders = app.Table("orders", value=Order, ended=lambda order: order.phase != "placed", help="Every order, by its id.")
@@ -70,12 +70,8 @@ MAX_LINE_NUMBER: Final = 10_000
 MAX_QUANTITY: Final = 1_000_000
 MAX_RESERVE_FOR: Final = 86_400
 MAX_REASON: Final = 1_000
-MAX_TOTAL: Final = 1 << 53
-"""Up to here every number is exact in every language that reads the topics, those that only know doubles included."""
 
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_UNPRINTABLE = "\x1f"
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 
 
@@ -84,8 +80,7 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 
 def order_id(customer: str, idempotency_key: str) -> str:
     """The id of an order, which is its saga: the same for the same customer and key, and fit for a URL."""
-    named = f"{len(customer)}:{customer}{idempotency_key}"
-    return "o-" + blake2b(named.encode(errors="surrogatepass"), digest_size=12).hexdigest()
+    return saga_id("o", customer, idempotency_key)
 
 
 def fingerprint(command: PlaceOrder) -> str:
@@ -93,7 +88,7 @@ def fingerprint(command: PlaceOrder) -> str:
     asked = [command.currency, command.email, command.ship_to, command.card_token, str(command.reserve_for)]
     for line in command.lines:
         asked += (str(line.line), line.sku, str(line.quantity), str(line.price))
-    return blake2b(_UNPRINTABLE.join(asked).encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return fingerprint_of(asked)
 
 
 def validate(command: PlaceOrder) -> list[str]:
@@ -105,15 +100,15 @@ def validate(command: PlaceOrder) -> list[str]:
         ("ship_to", command.ship_to.replace("\n", " "), 1_000),  # an address has line breaks
         ("card_token", command.card_token, 256),
     ):
-        if not _printable(text, longest):
+        if not is_printable(text, longest):
             problems.append(f"{name}: 1 to {longest} printable characters, no space at either end")
-    if not _CURRENCY.fullmatch(command.currency):
+    if not is_currency(command.currency):
         problems.append("currency: three capital letters, such as EUR")
     if not _usable_email(command.email):
         problems.append("email: an address such as anna@example.org, at most 254 characters")
     if not 1 <= command.reserve_for <= MAX_RESERVE_FOR:
         problems.append(f"reserve_for: 1 to {MAX_RESERVE_FOR} seconds")
-    if command.asked_at is not None and not 0 <= command.asked_at <= MAX_TOTAL:
+    if command.asked_at is not None and not 0 <= command.asked_at <= MAX_AMOUNT:
         problems.append("asked_at: milliseconds since 1970")
     return problems + _line_problems(command.lines)
 
@@ -133,13 +128,9 @@ def _line_problems(lines: tuple[OrderLine, ...]) -> list[str]:
             problems.append(f"lines[{place}].quantity: 1 to {MAX_QUANTITY}")
         if line.price < 0:
             problems.append(f"lines[{place}].price: from 0, in minor units")
-    if _total(lines) > MAX_TOTAL:
-        problems.append(f"lines: together at most {MAX_TOTAL} minor units")
+    if _total(lines) > MAX_AMOUNT:
+        problems.append(f"lines: together at most {MAX_AMOUNT} minor units")
     return problems
-
-
-def _printable(text: str, longest: int) -> bool:
-    return 0 < len(text) <= longest and text.isprintable() and text.strip() == text
 
 
 def _usable_email(text: str) -> bool:

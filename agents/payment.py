@@ -55,6 +55,7 @@ from events import (
     WriteOff,
 )
 from farandole import App, Call, Withdraw
+from farandole.values import MAX_AMOUNT
 
 app = App("payment")
 charges = app.Table(
@@ -93,9 +94,6 @@ POSTINGS: Final = {
     "refund_after_all": {RECEIVABLE: -1, UNREFUNDED: +1},
 }
 """What each kind of posting does to the accounts, times the amount: debit +, credit -. A row adds up to zero."""
-
-MAX_AMOUNT: Final = 1 << 53
-"""What an order may come to; beyond it the ledger's sums would not be exact in every language."""
 
 AUTHORISE_WITHIN: Final = 10.0
 CHARGE_WITHIN: Final = 10.0
@@ -258,7 +256,7 @@ def _stuck(what: PaymentOpenStep, charge: Charge, answer: CaptureAnswered | Void
 # ---- charged first
 
 
-def charge(order: OrderPlaced) -> Call[ChargeAnswered] | None:
+def charge(order: OrderPlaced, flow: str = "") -> Call[ChargeAnswered] | None:
     """Charge the order's amount. An order that was stopped before it was heard of is not."""
     if order.saga in prepayments:
         return None
@@ -270,6 +268,7 @@ def charge(order: OrderPlaced) -> Call[ChargeAnswered] | None:
         lines=order.lines,
         ship_to=order.ship_to,
         reserve_for=order.reserve_for,
+        flow=flow,
     )
     return Call(
         outside=gateway,
@@ -290,7 +289,7 @@ def charge_answered(answer: ChargeAnswered) -> Charged | PaymentDeclined | Payme
     if before.phase not in ("charging", "unwanted"):
         return None
     wanted = before.phase == "charging"
-    paid = Prepayment(phase="charged" if wanted else "refunding", amount=before.amount, currency=before.currency)
+    paid = replace(_paid(before), phase="charged" if wanted else "refunding")
     if answer.outcome == "refused":
         prepayments[answer.saga] = Prepayment(phase="declined" if wanted else "refunded")
         return PaymentDeclined(reason=answer.reason) if wanted else PaymentRefunded(outcome="nothing_to_undo")
@@ -321,13 +320,18 @@ def refund(
         prepayments[cause.saga] = Prepayment(phase="refunded")
         return PaymentRefunded(outcome="nothing_to_undo")
     if before.phase == "charging":
-        prepayments[cause.saga] = Prepayment(phase="unwanted", amount=before.amount, currency=before.currency)
+        prepayments[cause.saga] = replace(_paid(before), phase="unwanted")
         return None
     if before.phase == "charged":
         prepayments[cause.saga] = replace(before, phase="refunding")
         return _refund_call(cause.saga, before)
     assert before.phase != "earned", "a refund of what has left"
     return None
+
+
+def _paid(before: Prepayment) -> Prepayment:
+    """What is kept of it once the order itself is told, or not wanted any more."""
+    return replace(before, lines=(), ship_to="", reserve_for=0)
 
 
 Refunded = tuple[PaymentRefunded | Posted, ...]
@@ -361,10 +365,17 @@ def earn(event: ShippingDispatched) -> Posted | None:
     return _post("earn", before)
 
 
-def write_off_refund(command: WriteOff) -> tuple[PaymentRefundWrittenOff | Posted | Withdraw, ...] | None:
-    """An operator gives up a refund that is not confirmed. Of a charge of unknown fate nothing is known to be owed."""
+def write_off_refund(
+    command: WriteOff, flow: str = ""
+) -> tuple[PaymentRefundWrittenOff | Posted | Withdraw, ...] | None:
+    """An operator gives up a refund that is not confirmed. Of a charge of unknown fate nothing is known to be owed.
+
+    In another flow than the charge's it changes nothing, as `write_off` says.
+    """
     before = prepayments.get(command.saga)
-    if before is None or before.phase not in ("refunding", "clearing"):
+    if before is None or (before.flow and before.flow != flow):
+        return None
+    if before.phase not in ("refunding", "clearing"):
         return None
     known = before.phase == "refunding"
     prepayments[command.saga] = replace(before, phase="refund_written_off") if known else Prepayment(phase="refunded")

@@ -10,8 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import re
-from hashlib import blake2b
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -36,6 +34,7 @@ from events import (
     TransferStep,
 )
 from farandole import App, CancelTimer, Timer
+from farandole.values import MAX_AMOUNT, fingerprint_of, is_account, is_currency, is_printable, saga_id
 
 app = App("transfers", views="web.transfers", intake="transfers.commands")
 states = app.Table(
@@ -45,12 +44,8 @@ states = app.Table(
     help="Every transfer, by its id.",
 )
 
-MAX_AMOUNT: Final = 1 << 53
 MAX_WITHIN: Final = 86_400
 MAX_REASON: Final = 1_000
-
-_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 # ---- a request
@@ -58,30 +53,28 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 
 def transfer_id(customer: str, idempotency_key: str) -> str:
     """The id of a transfer, which is its saga: the same for the same customer and key, and fit for a URL."""
-    named = f"{len(customer)}:{customer}{idempotency_key}"
-    return "t-" + blake2b(named.encode(errors="surrogatepass"), digest_size=12).hexdigest()
+    return saga_id("t", customer, idempotency_key)
 
 
 def fingerprint(command: StartTransfer) -> str:
     """Digest of all that a request asks for: equal for the same one sent twice, different for another."""
-    asked = (command.source, command.target, str(command.amount), command.currency, str(command.within))
-    return blake2b("\x1f".join(asked).encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return fingerprint_of((command.source, command.target, str(command.amount), command.currency, str(command.within)))
 
 
 def validate(command: StartTransfer) -> list[str]:
     """Everything that is wrong with a request, for people; an empty list if nothing is."""
     problems = []
     for name, text in (("customer", command.customer), ("idempotency_key", command.idempotency_key)):
-        if not (0 < len(text) <= 128 and text.isprintable() and text.strip() == text):
+        if not is_printable(text, 128):
             problems.append(f"{name}: 1 to 128 printable characters, no space at either end")
     for name, account in (("source", command.source), ("target", command.target)):
-        if not _ACCOUNT.fullmatch(account):
+        if not is_account(account):
             problems.append(f"{name}: 1 to 64 letters, digits and ._-, a letter or digit first")
     if command.source == command.target:
         problems.append("target: another account than the source")
     if not 1 <= command.amount <= MAX_AMOUNT:
         problems.append(f"amount: 1 to {MAX_AMOUNT} minor units")
-    if not _CURRENCY.fullmatch(command.currency):
+    if not is_currency(command.currency):
         problems.append("currency: three capital letters, ISO 4217")
     if not 1 <= command.within <= MAX_WITHIN:
         problems.append(f"within: 1 to {MAX_WITHIN} seconds")

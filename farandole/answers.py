@@ -36,8 +36,6 @@ HEALTH = "/health"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _MENDS = {
-    404: "the order service has POST /orders, GET /orders/{id} and POST /orders/{id}/cancel; the login service POST "
-    "/login and POST /login/verify; every worker GET /health",
     405: "use a method that the header Allow names",
     408: f"send the whole body within {BODY_WITHIN:.0f} seconds",
     413: f"send at most {MAX_BODY} bytes",
@@ -46,11 +44,12 @@ _MENDS = {
 }
 
 
-def error(status: int, what: str, where: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+def error(status: int, what: str, request: Any, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """The JSON of an error, with what the view has to say besides. All text becomes Unicode that can be sent,
     whatever it was made of.
     """
-    said = {"what": what, "where": where, "mend": _MENDS.get(status, "mend the request as `problems` says")}
+    mend = _pages_of(request) if status == 404 else _MENDS.get(status, "mend the request as `problems` says")
+    said = {"what": what, "where": where_of(request), "mend": mend}
     return _clean({"problems": [what]} | (more or {}) | said)  # type: ignore[no-any-return]
 
 
@@ -60,6 +59,13 @@ def _clean(said: Any) -> Any:
     if isinstance(said, dict):
         return {name: _clean(each) for name, each in said.items()}
     return [_clean(each) for each in said] if isinstance(said, list) else said
+
+
+def _pages_of(request: Any) -> str:
+    """What this worker answers besides, as its own routes have it."""
+    paths = {resource.canonical.rstrip("/") for resource in request.app.router.resources()}
+    here = ", ".join(sorted(path for path in paths if path))
+    return f"check the id and the path; this worker has {here}" if here else "check the id and the path"
 
 
 def where_of(request: Any) -> str:
@@ -117,5 +123,5 @@ async def _handled(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _answer(request: web.Request, status: int, what: str, headers: dict[str, str]) -> web.Response:
-    said = error(status, what, where_of(request))
+    said = error(status, what, request)
     return web.json_response(said, status=status, headers=headers)

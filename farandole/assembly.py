@@ -107,7 +107,7 @@ def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: s
     )
 
 
-def _registry() -> Any:
+def schema_registry() -> Any:
     """The schema registry that is set, or None: ids are those of schemas/ids.json."""
     url = config.schema_registry_url()
     if url is None:
@@ -144,7 +144,7 @@ class Assembled(NamedTuple):
 
 def assemble(app: App) -> Assembled:
     """Read the project and make the processor of one service. Raises what says what is wrong with the project."""
-    project = Project.read(app.flows_package, _registry())
+    project = Project.read(app.flows_package, schema_registry())
     bindings = with_planted_failures(bindings_of(app, project.flows), config.setting("FARANDOLE_FAIL"))
     tables = [table.local for table in app.rows.values()]
     return build(app, project, bindings, tables, app.undo_log, config.namespace())

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from yarl import URL
 
-from farandole.answers import error, where_of
+from farandole.answers import error
 from farandole.errors import CodecError
 from farandole.event import Event, Meta
 from farandole.owners import CoordinatorAway, Owners
@@ -257,5 +257,5 @@ async def replied(what: str, web: Any, request: Any, answer: Awaitable[tuple[int
     if "retry_after" in said:
         headers = {"Retry-After": str(said["retry_after"])}
     if status >= 400 and "what" not in said:  # a forwarded answer has it all
-        said = error(status, "; ".join(said["problems"])[:500], where_of(request), said)
+        said = error(status, "; ".join(said["problems"])[:500], request, said)
     return web.json(said, status=status, headers=headers)

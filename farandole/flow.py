@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from farandole.errors import FlowError
+from farandole.errors import ConfigError, FlowError
 from farandole.event import Call, CancelTimer, Event, Timer, Withdraw
 
 DecisionFunction = Callable[..., Any]
@@ -169,10 +169,10 @@ def begun_by(event: type[Event], flows: Mapping[str, Flow]) -> dict[str, Flow]:
 
 
 def chosen(name: str, flows: Mapping[str, Flow]) -> str:
-    """The key of the flow that `order` (its newest version) or `order/1` names. FlowError says which there are."""
+    """The key of the flow that `order` (its newest version) or `order/1` names. ConfigError says which there are."""
     versions = [flow for flow in flows.values() if name in (flow.name, flow.key)]
     if not versions:
-        raise FlowError(
+        raise ConfigError(
             f"there is no flow {name[:64]!r}",
             mend=f"one of {', '.join(flows)}, or without the version for the newest of its name",
         )

@@ -217,7 +217,7 @@ class System:
         self.root = config.project_root()
         self.topics = topics or Topics.load(self.root / "topics.yaml")
         self.services = tuple(self.topics.services if services is None else services)
-        self._key = secrets.token_hex(32)
+        self.passcode_key = secrets.token_hex(32)
         self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress
         self._client_config = client_config
@@ -254,7 +254,7 @@ class System:
         self.wait_ready()
 
     def _new_worker(self, service: str, index: int) -> Worker:
-        environment = {passcodes.KEY: self._key, **os.environ, **self.environment, **self._environment}
+        environment = {passcodes.KEY: self.passcode_key, **os.environ, **self.environment, **self._environment}
         return Worker(service, index, self.directory, environment, self.root)
 
     def _start_kafka(self) -> None:

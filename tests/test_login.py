@@ -100,7 +100,7 @@ def test_no_log_and_no_page_has_a_code_or_a_key(system: System) -> None:
     logs = "".join(worker.log.read_text() for workers in system.workers.values() for worker in workers)
     pages = repr([request("GET", system.url("login") + "/health")])
     assert not [code for code in codes if code in logs + pages]
-    assert system._key not in logs + pages
+    assert system.passcode_key not in logs + pages
 
 
 def test_killed_in_the_middle_every_challenge_ends_once_and_no_code_is_in_any_topic(

@@ -16,6 +16,7 @@ from faust.web import View
 from agents import accounts as service
 from events import Account
 from farandole.door import Door, replied
+from farandole.values import is_account
 
 Reply = tuple[int, dict[str, Any]]
 
@@ -37,7 +38,7 @@ async def look(door: Door, request: Any, name: str) -> Reply:
         row = service.balances.committed(partition, name)
         return (200, account_as_json(name, row)) if row else _unknown(name)
 
-    return await door.at_owner(request, name, here) if service.is_account(name) else _unknown(name)
+    return await door.at_owner(request, name, here) if is_account(name) else _unknown(name)
 
 
 def _unknown(name: str) -> Reply:

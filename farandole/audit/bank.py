@@ -20,6 +20,9 @@ from farandole.audit.records import LogRecord, Where
 TABLES: Final = ("balances", "movements")
 """Tables of the accounts service that are compared."""
 
+TOPICS: Final = ("accounts.ledger", "accounts-balances-changelog")
+"""What an account's balance is compared by. They are kept for ever, whatever becomes of the transfers' answers."""
+
 IN_FLIGHT: Final = "in_flight"
 CUSTOMER: Final = "account:"
 CHART: Final[dict[str, tuple[str, str]]] = {
@@ -95,8 +98,8 @@ class Bank:
         """The accounts service has not been told what became of this transfer's debit."""
         return f"{saga}/debit" in self._open
 
-    def compare(self, implied: Counter[str], findings: Findings) -> BankFigures:
-        """implied: what is in flight by currency, as the transfers' answers say."""
+    def compare(self, implied: Counter[str] | None, findings: Findings) -> BankFigures:
+        """implied: what is in flight by currency, as the transfers' answers say; None: some of those are gone."""
         figures = BankFigures(len(self._rows))
         posted = {(currency, name): -amount for (currency, name), amount in self._sums.items()}
         for name, row in self._rows.items():
@@ -113,11 +116,16 @@ class Bank:
             elif amount:
                 what = f"the ledger has {amount} {currency} (minor units), and there is no such row"
                 findings.add("account-drift", what, saga=name.removeprefix(CUSTOMER), momentary=True)
-        for currency in {*implied, *figures.in_flight}:
-            if implied[currency] != figures.in_flight[currency]:
-                what = f"{figures.in_flight[currency]} by the ledger, {implied[currency]} by the transfers' answers"
-                findings.add("in-flight-drift", what, saga=currency, momentary=True)
+        if implied is not None:
+            self._compare_in_flight(figures.in_flight, implied, findings)
         return figures
+
+    @staticmethod
+    def _compare_in_flight(posted: Counter[str], implied: Counter[str], findings: Findings) -> None:
+        for currency in {*implied, *posted}:
+            if implied[currency] != posted[currency]:
+                what = f"{posted[currency]} by the ledger, {implied[currency]} by the transfers' answers"
+                findings.add("in-flight-drift", what, saga=currency, momentary=True)
 
 
 def _read(posting: Booked) -> tuple[str, int] | None:

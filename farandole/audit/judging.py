@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from farandole.audit.bank import BankFigures
+from farandole.audit.bank import TOPICS, BankFigures
 from farandole.audit.books import Account, AccountFigures, Charge, Delivery, compare_money, compare_stock
 from farandole.audit.chain import SUSPECTS, place_name
 from farandole.audit.findings import Finding, Findings
@@ -83,7 +83,7 @@ def judge(fold: Fold, terms: Terms, history: History) -> Judgement:
             audit.judge(name, saga, moment)
     notes: list[str] = []
     accounts = _compare_books(fold, moment, history, findings, notes)
-    bank = BankFigures() if history.horizon else fold.bank.compare(moment.in_flight, findings)
+    bank = _compare_bank(fold, moment, history, findings, notes)
     _deliveries(unhandled, terms, findings, notes)
     _swallowed(fold, findings)
     missing = _missing_causes(fold, history, notes)
@@ -103,8 +103,24 @@ def _compare_books(
     if not history.horizon:
         compare_stock(moment.skus, findings)
         return compare_money(fold.ledger.balances, moment.implied, findings)
-    notes.append("records have been deleted (retention): stock and balances cannot be added up from the beginning")
+    notes.append("records have been deleted (retention): stock and payments cannot be added up from the beginning")
     return {}
+
+
+def _compare_bank(fold: Fold, moment: Moment, history: History, findings: Findings, notes: list[str]) -> BankFigures:
+    """Balances add up by two topics alone, what is in flight by the transfers' answers besides."""
+    if any(start for (topic, _), start in history.starts.items() if topic in TOPICS):
+        notes.append("records of the accounts have been deleted: their balances cannot be added up from the beginning")
+        return BankFigures()
+    if not history.horizon:
+        return fold.bank.compare(moment.in_flight, findings)
+    figures = fold.bank.compare(None, findings)
+    if figures.accounts:
+        notes.append(
+            "answers to transfers may have been deleted (retention): bank balances are compared with the ledger, "
+            "what is in flight is not compared with the answers"
+        )
+    return figures
 
 
 def _deliveries(unhandled: list[Delivery], terms: Terms, findings: Findings, notes: list[str]) -> None:

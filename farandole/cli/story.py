@@ -11,7 +11,9 @@ from farandole.cli.progress import shown
 
 
 def command(
-    saga: Annotated[str, typer.Argument(help="Its id: of an order, as POST /orders answers it.")],
+    saga: Annotated[
+        str, typer.Argument(help="Its id, as it was answered: of an order, a transfer or a login's challenge.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell one saga's story: who did what, when and why, and where it is stuck.

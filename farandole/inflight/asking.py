@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from farandole import config
-from farandole.assembly import Project, _registry
+from farandole.assembly import Project, schema_registry
 from farandole.audit.reading import Progress
 from farandole.config import ClientConfig
 from farandole.errors import AuditError, BrokerError
@@ -43,7 +43,7 @@ def ask(progress: Progress) -> Count:
     kafka, namespace = config.kafka_client_config(), config.namespace()
     config.check_broker(kafka)
     topics = Topics.load(config.project_root() / "topics.yaml")
-    told = told_by(Project.read(registry=_registry()), topics)
+    told = told_by(Project.read(registry=schema_registry()), topics)
     wanted = told.topics | told.changelogs().keys()
     there = wanted & _topics_of(kafka, namespace)
     if not there:

@@ -41,7 +41,7 @@ def opened() -> Iterator[Opened]:
     """ReplayError where Kafka cannot be read as it should be."""
     kafka, namespace = config.kafka_client_config(), config.namespace()
     topics = Topics.load(config.project_root() / "topics.yaml")
-    project = Project.read(registry=assembly._registry())
+    project = Project.read(registry=assembly.schema_registry())
     config.check_broker(kafka)
     try:
         reader = QuickReader(kafka, namespace, topics.topics, PATIENCE)

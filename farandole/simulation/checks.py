@@ -203,30 +203,30 @@ def _too_early(run: Run, log: Committed) -> Iterator[Violation]:
             continue
         fact = kind.fact(event)
         facts[event.saga] = facts.get(event.saga, 0) | fact
-        groups = _NEEDS.get(flow.decode().rpartition("/")[0], {}).get(fact)
-        if groups:
-            fresh.append((event.saga, fact, groups))
+        rules = _NEEDS.get(flow.decode().rpartition("/")[0], {}).get(fact)
+        if rules:
+            fresh.append((event.saga, fact, rules))
     yield from _founded(fresh, facts)
 
 
-_Fresh = tuple[str, int, list[int]]
-"""A saga, a fact of it, and the groups on each of which that rests."""
+_Fresh = tuple[str, int, list[RestsOn]]
+"""A saga, a fact of it, and the rules about that."""
 
 
 def _founded(fresh: list[_Fresh], facts: dict[str, int]) -> Iterator[Violation]:
-    for saga, fact, groups in fresh:
-        for group in groups:
-            if not facts[saga] & group:
+    for saga, fact, rules in fresh:
+        for rule in rules:
+            for group in rule.missing(facts[saga]):
                 what = f"{saga}: {names_of(fact)[0]} came before {' or '.join(names_of(group))}"
                 yield Violation("too-early", what)
 
 
-def _needs(rests_on: tuple[RestsOn, ...]) -> dict[int, list[int]]:
-    """Fact → the groups on each of which it rests."""
-    needs: dict[int, list[int]] = {}
-    for _, facts, groups in rests_on:
-        for name in names_of(facts):
-            needs.setdefault(any_of(name), []).extend(groups)
+def _needs(rests_on: tuple[RestsOn, ...]) -> dict[int, list[RestsOn]]:
+    """Fact → the rules that say on what it rests."""
+    needs: dict[int, list[RestsOn]] = {}
+    for rule in rests_on:
+        for name in names_of(rule.fact):
+            needs.setdefault(any_of(name), []).append(rule)
     return needs
 
 

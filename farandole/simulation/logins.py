@@ -21,7 +21,8 @@ SHARE: Final = 0.15
 """Of all plans that have logins."""
 
 USERS: Final = ("anna", "bea", "nobody")
-STRANGER: Final = "nobody"
+REGISTERED: Final = ("anna", "bea")
+"""Whom the directory knows."""
 
 
 class LoginPlan(msgspec.Struct, frozen=True):
@@ -45,6 +46,11 @@ class LoginPlan(msgspec.Struct, frozen=True):
     def digest(self, off: int = 0) -> str:
         code = f"{(int(PASSCODES.code(self.name, self.seed)) + off) % 1_000_000:06}"
         return PASSCODES.digest(self.name, code)
+
+
+def registration(user: str) -> str:
+    """The saga in which a user is registered."""
+    return f"register-{user}"
 
 
 def has_logins(seed: int) -> bool:

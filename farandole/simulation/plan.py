@@ -6,6 +6,7 @@ finds what one full of them hides.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from random import Random
 from typing import Final
@@ -14,7 +15,8 @@ import msgspec
 
 from agents.order import order_id
 from events import OrderLine, PlaceOrder
-from farandole.simulation import logins, transfers
+from farandole.simulation import failing, logins, transfers
+from farandole.simulation.failing import Failure
 from farandole.simulation.logins import LoginPlan
 from farandole.simulation.transfers import AccountPlan, TransferPlan
 
@@ -26,28 +28,11 @@ SERVICES: Final = (*ALWAYS, "orchestrator")
 FLOWS: Final = ("order/1", "order-pay-first/1", "order-orchestrated/1", "order-hybrid/1")
 """The flows whose orders can be planned."""
 
+RESTOCK: Final = "restock/1"
+"""The flow of a delivery."""
+
 FAULTS: Final = ("pause", "zombie", "crash", "unknown", "fail")
 """What may befall a worker at any point at which it touches Kafka."""
-
-FAILING: Final = (
-    "order.place",
-    "order.captured",
-    "order.released",
-    "inventory.request_holds",
-    "inventory.hold",
-    "inventory.release",
-    "inventory.line_held",
-    "inventory.commit",
-    "payment.authorise",
-    "payment.authorise_answered",
-    "payment.void",
-    "payment.capture",
-    "shipping.book",
-    "shipping.book_answered",
-    "notification.tell_completed",
-)
-"""Decisions that a plan may make fail for one order."""
-
 
 WHEN_ASKED: Final = (
     "delay",
@@ -125,6 +110,10 @@ class Delivery(msgspec.Struct, frozen=True):
     quantity: int
     copies: tuple[int, ...] = ()
 
+    @property
+    def saga(self) -> str:
+        return f"d-{self.number}"
+
 
 class Nonsense(msgspec.Struct, frozen=True):
     """A record that should not be there, in a topic that clients write to.
@@ -138,19 +127,6 @@ class Nonsense(msgspec.Struct, frozen=True):
     topic: str
     kind: str
     order: int
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """A decision that raises whenever it is asked about this order; a decision of transfers: about this transfer."""
-
-    decision: str
-    order: int
-
-    @property
-    def saga(self) -> str:
-        if self.decision.partition(".")[0] in transfers.SERVICES:
-            return TransferPlan(self.order, 0, "", "", 0).saga
-        return OrderPlan(self.order, 0, ()).saga
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -197,43 +173,31 @@ class Plan(msgspec.Struct, frozen=True):
     logins: tuple[LoginPlan, ...] = ()
 
 
-IN_FLOW: Final[dict[str, dict[str, str]]] = {
-    "order/1": {},
-    "order-pay-first/1": {
-        "capture": "refund",
-        "void": "refund",
-        "order.place": "order.place_charged_first",
-        "order.captured": "order.charged",
-        "payment.authorise": "payment.charge",
-        "payment.authorise_answered": "payment.charge_answered",
-        "payment.capture": "payment.earn",
-        "payment.void": "payment.refund",
-    },
-    "order-orchestrated/1": {
-        "order.place": "orchestrator.begin",
-        "order.captured": "orchestrator.captured",
-        "order.released": "orchestrator.released",
-        "payment.authorise": "orchestrator.reserved",
-        "payment.capture": "orchestrator.dispatched",
-        "shipping.book": "orchestrator.authorised",
-        "notification.tell_completed": "notification.tell",
-    },
-    "order-hybrid/1": {
-        "order.place": "orchestrator.begin",
-        "order.released": "orchestrator.released",
-        "payment.authorise": "orchestrator.reserved",
-        "shipping.book": "orchestrator.confirm",
-    },
-}
-"""What stands in each flow for what the gateway refuses, and for decisions that fail, in `order/1`."""
-
+INSISTED: Final[dict[str, dict[str, str]]] = {"order-pay-first/1": {"capture": "refund", "void": "refund"}}
+"""What the gateway refuses in a flow where it has no captures and voids to refuse."""
 
 ORCHESTRATED: Final = frozenset({"order-orchestrated/1", "order-hybrid/1"})
 
 
 def make_plan(seed: int, orders: int | None = None, flows: Sequence[str] = FLOWS) -> Plan:
     """The plan of a seed, with this many orders; None: 1 to 5, mostly few."""
-    return _with_logins(_with_transfers(_in_flows(_Maker(seed).plan(orders), flows)))
+    return _with_failures(_with_logins(_with_transfers(_in_flows(_Maker(seed).plan(orders), flows))))
+
+
+def _with_failures(plan: Plan) -> Plan:
+    """Decisions that fail for some of whatever is in the plan, if anything is to go wrong in it."""
+    if not plan.budget:
+        return plan
+    sagas = {
+        "orders": {order.saga: order.flow for order in plan.orders},
+        "deliveries": {delivery.saga: RESTOCK for delivery in plan.deliveries},
+        "transfers": {transfer.saga: transfers.TRANSFER for transfer in plan.transfers},
+        "accounts": {sent.saga: sent.flow for sent in transfers.commands(plan.accounts, ())},
+        "logins": {login.name: logins.FLOW for login in plan.logins},
+        "users": {logins.registration(user): logins.REGISTER for user in logins.REGISTERED if plan.logins},
+    }
+    drawn = (failing.draw(plan.seed, kind, named) for kind, named in sagas.items())
+    return msgspec.structs.replace(plan, failures=tuple(itertools.chain.from_iterable(drawn)))
 
 
 def _with_transfers(plan: Plan) -> Plan:
@@ -244,7 +208,6 @@ def _with_transfers(plan: Plan) -> Plan:
         accounts=money.accounts,
         transfers=money.transfers,
         workers=plan.workers | dict(money.workers),
-        failures=(*plan.failures, *(Failure(*each) for each in money.failures)),
         moves=(*plan.moves, *(Move(*each) for each in money.moves)),
     )
 
@@ -258,15 +221,12 @@ def _in_flows(plan: Plan, flows: Sequence[str]) -> Plan:
     placed = []
     for order in plan.orders:
         flow = random.choice(drawn_from)
-        insists = tuple(IN_FLOW[flow].get(operation, operation) for operation in order.insists)
+        refused = INSISTED.get(flow, {})
+        insists = tuple(refused.get(operation, operation) for operation in order.insists)
         twice = len(flows) > 1 and plan.budget > 0 and random.random() < 0.1
         elsewhere = (order.at + random.randrange(1, 200),) if twice else ()
         placed.append(msgspec.structs.replace(order, flow=flow, insists=insists, elsewhere=elsewhere))
-    failures = tuple(
-        Failure(IN_FLOW[placed[each.order].flow].get(each.decision, each.decision), each.order)
-        for each in plan.failures
-    )
-    plan = msgspec.structs.replace(plan, orders=tuple(placed), failures=failures)
+    plan = msgspec.structs.replace(plan, orders=tuple(placed))
     return _with_orchestrator(plan, random) if ORCHESTRATED & {order.flow for order in placed} else plan
 
 
@@ -320,7 +280,6 @@ class _Maker:
             orders=placed,
             deliveries=self._deliveries(placed, skus),
             nonsense=self._nonsense(count, horizon) if rough and random.random() < 0.25 else (),
-            failures=self._failures(count) if rough and random.random() < 0.25 else (),
             moves=self._moves(workers, horizon) if rough and random.random() < 0.4 else (),
             repairs=tuple(
                 Repair(operator.randrange(2 * horizon), operator.random() < 0.5)
@@ -387,10 +346,6 @@ class _Maker:
             Nonsense(random.randrange(horizon), random.choice(topics), random.choice(kinds), random.randrange(orders))
             for _ in range(random.choice((1, 2, 3)))
         )
-
-    def _failures(self, orders: int) -> tuple[Failure, ...]:
-        random = self.random
-        return tuple(Failure(random.choice(FAILING), random.randrange(orders)) for _ in range(random.choice((1, 1, 2))))
 
     def _moves(self, workers: dict[str, int], horizon: int) -> tuple[Move, ...]:
         random = self.random

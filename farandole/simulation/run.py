@@ -23,7 +23,7 @@ from farandole.simulation.clients import POINTS
 from farandole.simulation.kafka import Cluster
 from farandole.simulation.operator import Operator
 from farandole.simulation.outside import Books
-from farandole.simulation.plan import FLOWS, Line, Move, Nonsense, OrderPlan, Plan
+from farandole.simulation.plan import FLOWS, RESTOCK, Line, Move, Nonsense, OrderPlan, Plan
 from farandole.simulation.tape import Tape
 from farandole.simulation.workers import Crashed, Worker, Workshop
 
@@ -46,7 +46,6 @@ BACK_MS: Final = (50, 1_500, 4_000, 8_000)
 MOST_TURNS: Final = 6_000
 """Turns after which a run that has not come to rest never will."""
 
-RESTOCK = "restock/1"
 ONLY_AT: Final = {
     "unknown": frozenset(("offsets", "commit.before", "commit.after", "abort", "init")),
     "fail": frozenset(("flush", "offsets", "commit.before", "init", "committed", "ends", "consume", "abort")),
@@ -142,16 +141,15 @@ class Run:
     def _schedule(self) -> None:
         for order in self.plan.orders:
             self._schedule_order(order)
-        for user in logins.USERS if self.plan.logins else ():
-            if user != logins.STRANGER:
-                registered = UserRegistered(user=user, address=f"{user}@example.org")
-                self._send_at(0, registered, f"register-{user}", logins.REGISTER, user)
+        for user in logins.REGISTERED if self.plan.logins else ():
+            registered = UserRegistered(user=user, address=f"{user}@example.org")
+            self._send_at(0, registered, logins.registration(user), logins.REGISTER, user)
         for login in self.plan.logins:
             self._schedule_login(login)
         for delivery in self.plan.deliveries:
             event = StockReceived(sku=f"sku-{delivery.sku}", quantity=delivery.quantity)
             for at in (delivery.at, *delivery.copies):
-                self._send_at(at, event, f"d-{delivery.number}", RESTOCK, event.sku)
+                self._send_at(at, event, delivery.saga, RESTOCK, event.sku)
         for sent in transfers.commands(self.plan.accounts, self.plan.transfers):
             self._send_at(*sent)
         for nonsense in self.plan.nonsense:

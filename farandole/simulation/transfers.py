@@ -20,19 +20,6 @@ from farandole.event import Event
 
 SERVICES: Final = ("transfers", "accounts")
 
-FAILING: Final = (
-    "transfers.start",
-    "transfers.debited",
-    "transfers.credited",
-    "transfers.credit_refused",
-    "transfers.overdue",
-    "accounts.debit",
-    "accounts.credit",
-    "accounts.settle",
-    "accounts.cancel_credit",
-)
-"""Decisions that a plan may make fail for one transfer."""
-
 TRANSFER, ACCOUNT = "transfer/1", "account/1"
 NAMES: Final = ("anna", "ben", "carla")
 EVERY: Final = 4
@@ -107,14 +94,11 @@ def commands(accounts: tuple[AccountPlan, ...], transfers: tuple[TransferPlan, .
 
 
 class Drawn(NamedTuple):
-    """Of one seed; nothing of each if it has no transfers. failures: (decision, number of a transfer); moves: (when,
-    service, index, what)
-    """
+    """Of one seed; nothing of each if it has no transfers. moves: (when, service, index, what)"""
 
     accounts: tuple[AccountPlan, ...] = ()
     transfers: tuple[TransferPlan, ...] = ()
     workers: Mapping[str, int] = MappingProxyType({})
-    failures: tuple[tuple[str, int], ...] = ()
     moves: tuple[tuple[int, str, int, str], ...] = ()
 
 
@@ -126,7 +110,6 @@ def draw(seed: int, rough: bool) -> Drawn:
     accounts = tuple(_account(random, name, rough) for name in NAMES)
     transfers = tuple(_transfer(random, number, rough) for number in range(random.choice((1, 2, 3, 4))))
     workers = {service: random.choice((1, 1, 1, 1, 2, 3)) for service in SERVICES}
-    failures = ((random.choice(FAILING), random.randrange(len(transfers))),) if rough and random.random() < 0.25 else ()
     moves = []
     for transfer in transfers if rough and random.random() < 0.6 else ():
         service = random.choice(("accounts", "accounts", "transfers"))
@@ -134,7 +117,7 @@ def draw(seed: int, rough: bool) -> Drawn:
         # While it is under way, so that what comes next of it comes late.
         moment = transfer.at + random.randrange(5, 400)
         moves.append((moment, service, random.randrange(workers[service]), what))
-    return Drawn(accounts, transfers, workers, failures, tuple(moves))
+    return Drawn(accounts, transfers, workers, tuple(moves))
 
 
 def _account(random: Random, name: str, rough: bool) -> AccountPlan:

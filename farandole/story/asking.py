@@ -47,5 +47,6 @@ def _nothing(saga: str, records: Records, partitions: Mapping[str, int]) -> Fara
     return FarandoleError(
         f"there is no record of a saga {saga!r}",
         where=f"{len(records.places)} partitions of {len(partitions)} topics were read{gone}",
-        mend="an order's id begins with o-, as POST /orders answers it; check FARANDOLE_NAMESPACE, too",
+        mend="the id as the POST that began it has answered: of an order (o-…), a transfer (t-…) or a login's "
+        "challenge; check FARANDOLE_NAMESPACE, too",
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agents import accounts
-from agents.accounts import MAX_AMOUNT, balances, movements
+from agents.accounts import balances, movements
 from events import (
     AccountsCredited,
     AccountsCreditRefused,
@@ -28,6 +28,7 @@ from events import (
     SettleDebit,
 )
 from farandole.testing import tables
+from farandole.values import MAX_AMOUNT
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
@@ -266,3 +266,10 @@ def test_an_authorisation_keeps_its_flow() -> None:
     payment.authorise(RESERVED, "order/1")
     authorised()
     assert payment.charges["o-1"].flow == "order/1"
+
+
+def test_a_row_goes_when_no_call_of_it_is_under_way_and_nothing_more_is_to_be_done() -> None:
+    ended = payment.charges.local.ended
+    assert ended is not None
+    gone = {each for each in get_args(ChargePhase) if ended(Charge(phase=each))}
+    assert gone == {"declined", "voided", "captured", "void_written_off", "capture_written_off"}

@@ -200,6 +200,20 @@ def test_nothing_else_is_an_operators_to_end(other: PrepaymentPhase) -> None:
     assert payment.write_off_refund(replace(WRITE_OFF, saga="o-2")) is None
 
 
+@pytest.mark.parametrize("outcome", ["accepted", "unknown"])
+@pytest.mark.parametrize("stopped", ["before it is answered", "after"])
+def test_a_write_off_in_another_flow_is_nobodys(outcome: str, stopped: str) -> None:
+    payment.charge(PLACED, "order-pay-first/2")
+    if stopped == "before it is answered":
+        payment.refund(STOPS[2])
+    charged(outcome)
+    payment.refund(STOPS[2])
+    before = payment.prepayments["o-1"]
+    assert payment.write_off_refund(WRITE_OFF, "order-pay-first/1") is None
+    assert payment.prepayments["o-1"] == before
+    assert payment.write_off_refund(WRITE_OFF, "order-pay-first/2") is not None
+
+
 @pytest.mark.parametrize("ended", ["charged", "declined", "refunded", "earned"])
 def test_answers_that_come_again_change_nothing(ended: PrepaymentPhase) -> None:
     before = phase(ended)

@@ -15,6 +15,7 @@ ALLOWED = {
     "__future__": None,
     "events": None,
     "farandole": {"App", "Call", "CancelTimer", "Timer", "Withdraw"},
+    "farandole.values": None,
     "hashlib": None,
     "msgspec.structs": {"replace"},
     "re": None,

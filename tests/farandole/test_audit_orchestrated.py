@@ -14,6 +14,7 @@ from tests.farandole.audit_log import Log, recording
 from tests.flows.outside import Plan
 from tests.flows.scenarios import Scenario, an_order, saga_of
 from tests.flows.test_interleavings import ALL
+from tests.simulation.bugs import released_before_voided
 
 ORCHESTRATED, HYBRID = "order-orchestrated/1", "order-hybrid/1"
 DEADLINE = "AnswerOverdue"
@@ -85,6 +86,22 @@ def test_whichever_event_is_missing_it_is_missed(flow: str, way: str) -> None:
         if not log.audit().findings:
             unmissed.add(name)
     assert unmissed == UNMISSED.get(way, set())
+
+
+@pytest.mark.parametrize("flow", [ORCHESTRATED, HYBRID])
+def test_stock_that_is_released_before_the_payment_is_voided_is_found(
+    flow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released_before_voided(monkeypatch)
+    with recording() as it:
+        it.send(e.StockReceived(sku="apple", quantity=1), "delivery", "restock/1")
+        order = an_order("1", ("apple", 1))
+        it.outside.plans[saga_of(order)] = Plan(books=False)
+        it.gates = {"VoidPayment@payment"}
+        it.send(order, saga_of(order), flow)
+        it.run()
+        found = {finding.what for finding in it.finish().audit().findings if finding.check == "unfounded"}
+    assert any(what.startswith("inventory.commands.release_stock without payment.declined") for what in found)
 
 
 @pytest.mark.parametrize("flow", [ORCHESTRATED, HYBRID])

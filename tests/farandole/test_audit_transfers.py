@@ -27,7 +27,7 @@ from events import (
 from farandole.audit.findings import TRANSFER_CHECKS
 from farandole.audit.report import Report
 from farandole.partitioner import partition_of
-from tests.farandole.audit_log import Log, recording
+from tests.farandole.audit_log import Log, recording, topics
 from tests.flows.transfers import ACCOUNT, TRANSFER, a_transfer, id_of, open_accounts, start
 
 DONE, REFUSED, BACK, LATE = (id_of(a_transfer(key)) for key in ("done", "refused", "back", "late"))
@@ -149,6 +149,32 @@ def test_what_is_planted_is_found(check: str, plant: Plant) -> None:
 
 def test_every_check_is_planted() -> None:
     assert {check for check, _ in PLANTS} == set(TRANSFER_CHECKS)
+
+
+def shortened(*kept: str) -> Log:
+    """The same, but of event topics only these are whole."""
+    log = clean().copy()
+    for (topic, partition), records in log.records.items():
+        if topics().topics[topic].events and topic not in kept:
+            log.starts[topic, partition] = len(records)
+    return log
+
+
+def test_balances_are_compared_for_as_long_as_the_ledger_is_whole() -> None:
+    log = shortened("accounts.ledger")
+    report = log.audit()
+    assert report.findings == []
+    assert report.to_dict()["bank"] == {"accounts": 3, "money": {"EUR": {"funded": 100, "held": 100, "in_flight": 0}}}
+    assert any("what is in flight is not compared" in note for note in report.notes)
+    row(log, "anna", balance=69)
+    assert found(log.audit()) == {"account-drift"}
+
+
+def test_balances_are_not_compared_with_a_part_of_the_ledger() -> None:
+    report = shortened().audit()
+    assert report.findings == []
+    assert report.bank.accounts == 0
+    assert any(note.startswith("records of the accounts have been deleted") for note in report.notes)
 
 
 def test_a_transfer_that_is_parked_is_no_finding() -> None:

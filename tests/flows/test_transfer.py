@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from agents.accounts import MAX_AMOUNT
 from events import (
     AccountsCredited,
     AccountsRefunded,
@@ -23,6 +22,7 @@ from events import (
     TransfersFailed,
 )
 from farandole import Event
+from farandole.values import MAX_AMOUNT
 from tests.flows.transfers import (
     ACCOUNT,
     TRANSFER,

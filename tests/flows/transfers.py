@@ -10,7 +10,6 @@ from random import Random
 
 from msgspec.structs import replace
 
-from agents.accounts import MAX_AMOUNT
 from agents.transfers import transfer_id
 from events import (
     AccountsCredited,
@@ -30,6 +29,7 @@ from events import (
     TransfersCompleted,
     TransfersFailed,
 )
+from farandole.values import MAX_AMOUNT
 from tests.flows.world import World
 
 TRANSFER, ACCOUNT = "transfer/1", "account/1"

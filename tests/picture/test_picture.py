@@ -14,7 +14,7 @@ import pytest
 from agents import inventory, notification, order, shipping
 from events import CancelOrder, OrderCancelRequested, OrderCompleted, OrderPlaced, PlaceOrder, StockHoldRequested
 from farandole.errors import ConfigError
-from farandole.flow import Flow, load_flows
+from farandole.flow import Flow, chosen, load_flows
 from farandole.picture import pages
 from farandole.picture.depth import layers
 from farandole.picture.graph import ANSWER, CLIENTS, COMMAND, TIMER, Graph, effects, graph_of, names_of
@@ -241,3 +241,9 @@ def test_json_holds_all_of_it() -> None:
     assert said["flow"] == "order/1"
     assert len(said["decisions"]) == 39
     assert {"name", "topic", "kind", "publishers", "hearers", "begins", "ends", "backward"} <= said["events"][0].keys()
+
+
+def test_a_flow_that_is_not_there_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ConfigError, match="no flow 'nope'") as error:
+        chosen("nope", load_flows())
+    assert error.value.exit_code == 2

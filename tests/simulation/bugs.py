@@ -464,6 +464,19 @@ def stop_dropped_on_the_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(orchestrator, "_stop", stop)
 
 
+def released_before_voided(patch: pytest.MonkeyPatch) -> None:
+    """The orchestrator has the stock released before the payment is voided."""
+    right = orchestrator._take_back
+
+    def take_back(saga: str, run: e.Orchestration, because: str, at: int) -> Any:
+        if run.voided != "pending" or run.released != "pending":
+            return right(saga, run, because, at)
+        orchestrator._ask(saga, replace(run, phase="releasing"), "release-stock", because, at)
+        return (e.ReleaseStock(),)
+
+    patch.setattr(orchestrator, "_take_back", take_back)
+
+
 # ---- in decisions of order-pay-first
 
 
@@ -526,7 +539,7 @@ BUGS: Final = (
     Bug("letter out of turn", letter_out_of_turn, 100),
     Bug("timer over a backlog", timer_over_a_backlog, 300),
     Bug("unknown outcome taken for a failure", unknown_taken_for_failure, 300),
-    Bug("unknown outcome taken for a success", unknown_taken_for_success, 100),
+    Bug("unknown outcome taken for a success", unknown_taken_for_success, 300),
     Bug("no seek after an abort", no_seek_after_abort, 100),
     Bug("answers lost on an abort", answers_lost_on_abort, 600),
     Bug("calls before the commit", calls_before_commit, 1000),
@@ -544,6 +557,7 @@ BUGS: Final = (
     Bug("overdue means not done", overdue_means_not_done, 100, ORCHESTRATED),
     Bug("only answered steps are taken back", only_answered_steps_are_taken_back, 100, ORCHESTRATED),
     Bug("a stop is dropped on the way", stop_dropped_on_the_way, 100, ORCHESTRATED),
+    Bug("released before voided", released_before_voided, 100, ORCHESTRATED),
     Bug("deadline refunds", deadline_refunds, 300),
     Bug("cancel forgets", cancel_forgets, 300),
     Bug("overdraft unchecked", overdraft_unchecked, 100),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count, islice
@@ -33,14 +34,15 @@ def play(workshop: Workshop, seed: int) -> Trial:
 
 
 def test_every_run_holds_and_logins_end_in_every_way() -> None:
-    workshop, counts = Workshop(), Counter[str]()
+    workshop, counts, live = Workshop(), Counter[str](), 0
     for seed in islice(seeds(), RUNS):
         found = play(workshop, seed)
         assert not found.violations, f"farandole simulate --seed {seed}"
         counts += found.counts
+        live += found.counts["logins live"] if not found.counts["dead_letters"] else 0
     for how in ("granted", "locked", "expired", "superseded", "refused"):
         assert counts[f"logins {how}"], how
-    assert not counts["logins live"], "the clock ends what nobody does"
+    assert not live, "the clock ends what nobody does, and no operator has to"
 
 
 def attempts_not_counted(patch: pytest.MonkeyPatch) -> None:
@@ -109,8 +111,12 @@ def code_in_the_call(patch: pytest.MonkeyPatch) -> None:
 def decide(patch: pytest.MonkeyPatch, event: type[Any], wrong: Callable[..., Any]) -> None:
     """Let the login service answer this event with `wrong(decision, event)`, or with the time in addition."""
     bound = flow.bindings["login", event]
-    with_bug = dataclasses.replace(bound, function=lambda heard, *at: wrong(bound.function, heard, *at))
-    patch.setitem(flow.bindings, ("login", event), with_bug)
+
+    @functools.wraps(bound.function)
+    def answer(heard: Any, *at: int) -> Any:
+        return wrong(bound.function, heard, *at)
+
+    patch.setitem(flow.bindings, ("login", event), dataclasses.replace(bound, function=answer))
 
 
 BUGS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [

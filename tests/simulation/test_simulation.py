@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from farandole.cli import simulate
+from farandole.flow import load_flows
+from farandole.simulation import failing
 from farandole.simulation.campaign import campaign
 from farandole.simulation.plan import FLOWS, make_plan
 from farandole.simulation.shrink import Shrinker, silent
@@ -68,6 +70,18 @@ def test_a_seed_gives_the_same_log_twice_and_so_does_its_tape(workshop: Workshop
         assert play(Workshop(), seed)[0].fingerprint() == found.fingerprint()
         replayed = trial(workshop, make_plan(seed), Recorded(tape.answers))
         assert replayed.fingerprint() == found.fingerprint()
+
+
+def test_every_decision_of_every_flow_fails_for_some_seed() -> None:
+    for flow in load_flows().values():
+        drawn = (failing.draw(seed, flow.key, {"saga": flow.key}) for seed in range(3_000))
+        found = {failure.decision for failures in drawn for failure in failures}
+        assert found == {decision.name for decision in flow.bindings.values()}, flow.key
+
+
+def test_decisions_of_every_service_fail_in_some_run(workshop: Workshop) -> None:
+    planned = {failure.decision.partition(".")[0] for seed in range(400) for failure in make_plan(seed).failures}
+    assert planned == set(workshop.services)
 
 
 def test_a_tape_of_plain_answers_is_a_run_without_faults(workshop: Workshop) -> None:

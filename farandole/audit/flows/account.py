@@ -32,7 +32,7 @@ class Audit(FlowAudit):
                 saga.booked = (*saga.booked, (*found, event.currency))
 
     def judge(self, name: str, saga: Any, moment: Moment) -> None:
-        if moment.horizon and saga.since < moment.horizon:
+        if moment.horizon and (saga.since < moment.horizon or not saga.announced):
             return
         if len(saga.booked) > len(set(saga.booked)):
             moment.findings.add("deposit-differs", "it is booked twice", saga=name)

@@ -48,6 +48,8 @@ UP_TO_THE_PAYMENT: Final = Rules(
         rests("payment.voided", ("payment.failed", VOID)),
         rests("payment.written_off:void", ("payment.failed", VOID)),
         rests(RELEASE, _STOPPED),
+        # The last step is taken back first. Of a declined payment there is nothing to take back.
+        rests(RELEASE, ("payment.declined", *_VOIDED), given=AUTHORISE),
         rests("inventory.released", ("inventory.rejected", RELEASE)),
         rests(ABANDON, _STOPPED, "inventory.released"),
         rests("order.cancelled", "order.placed", ABANDON),

@@ -110,12 +110,11 @@ def _never(name: str, order: Order, moment: Moment, rules: Rules) -> None:
         there = [facts for facts in alternatives if order.facts & facts]
         if len(there) > 1:
             moment.findings.add(check, " and ".join(_first(order, facts) for facts in there), saga=name)
-    for check, facts, groups in rules.rests_on:
-        if order.facts & facts:
-            for group in groups:
-                if not order.facts & group:
-                    what = f"{_first(order, facts)} without {' or '.join(names_of(group))}"
-                    moment.findings.add(check, what, saga=name, momentary=True)
+    for rule in rules.rests_on:
+        if order.facts & rule.fact:
+            for group in rule.missing(order.facts):
+                what = f"{_first(order, rule.fact)} without {' or '.join(names_of(group))}"
+                moment.findings.add(rule.check, what, saga=name, momentary=True)
 
 
 def _first(order: Order, facts: Facts) -> str:

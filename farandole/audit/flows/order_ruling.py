@@ -25,16 +25,23 @@ def exclusive(*names: str, check: str = "contradiction") -> Exclusive:
 
 
 class RestsOn(NamedTuple):
-    """A fact, and what it rests on: one of each group."""
+    """A fact, and what it rests on: one of each group. given: only where one of these has happened; 0: everywhere"""
 
     check: str
     fact: Facts
     groups: tuple[Facts, ...]
+    given: Facts = 0
+
+    def missing(self, facts: Facts) -> list[Facts]:
+        """The groups of which none is among the facts, if the rule has something to say about them."""
+        if not self.fact & facts or (self.given and not self.given & facts):
+            return []
+        return [group for group in self.groups if not group & facts]
 
 
-def rests(fact: str, *groups: str | tuple[str, ...], check: str = "unfounded") -> RestsOn:
+def rests(fact: str, *groups: str | tuple[str, ...], check: str = "unfounded", given: str = "") -> RestsOn:
     named = ((group,) if isinstance(group, str) else group for group in groups)
-    return RestsOn(check, any_of(fact), tuple(any_of(*group) for group in named))
+    return RestsOn(check, any_of(fact), tuple(any_of(*group) for group in named), any_of(given) if given else 0)
 
 
 class Owes(NamedTuple):
