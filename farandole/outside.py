@@ -53,8 +53,9 @@ MAX_REFERENCE = 1_000
 """Characters of a reference or reason that are kept."""
 
 FILLED_AFTER, FILLED_WITHIN = 0.05, 0.25
-"""Seconds, at least and at the most, of the pause before a call that is filled in, at random. Whether there is something to send may
-be a secret: by then the answer to whoever brought the call about has left, and takes as long either way.
+"""Seconds, at least and at the most, of the pause before a call that is filled in, at random. Whether there is
+something to send may be a secret: by then the answer to whoever brought the call about has left, and takes as long
+either way.
 """
 
 Fill = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
