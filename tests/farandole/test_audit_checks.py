@@ -684,6 +684,16 @@ def a_code_in_an_event(_: Log, __: Sagas) -> Report:
 
 
 @plants("passcode-written")
+def codes_before_strings_whose_length_reads_as_a_digit(_: Log, __: Sagas) -> Report:
+    for length in range(24, 29):
+        log, codes = logins()
+        log.change(log.all(e.BeginLogin, saga=OF["granted"])[0], seed=code_of("granted"), digest="d" * length)
+        report = log.audit(passcodes=codes)
+        assert report.counts["passcode-written"] == 1, length
+    return report
+
+
+@plants("passcode-written")
 def a_code_in_the_row_of_a_call(_: Log, __: Sagas) -> Report:
     log, codes = logins()
     body = b'{"challenge":"%s","code":"%s"}' % (OF["granted"].encode(), code_of("granted").encode())
