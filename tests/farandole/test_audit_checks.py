@@ -653,6 +653,17 @@ def a_challenge_that_does_not_end_the_older_one(_: Log, __: Sagas) -> Report:
     return log.audit()
 
 
+@plants("too-many-challenges")
+def a_sixth_challenge_of_a_user(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    for number in range(2, 7):
+        asked = log.publish(
+            e.BeginLogin(user="bea", seed="s", digest="d"), saga := named("bea", number), flow="login/1"
+        )
+        log.publish(e.LoginChallenged(user="bea"), saga, asked, "login.7", "login/1")
+    return log.audit()
+
+
 @plants("attempts-miscounted")
 def a_wrong_code_that_was_not_counted(_: Log, __: Sagas) -> Report:
     log, _codes = logins()
