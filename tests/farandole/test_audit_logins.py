@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from agents import login
@@ -12,7 +14,7 @@ from tests.farandole.audit_logins import begin, named
 
 MINUTE = 60_000
 KEEP = "FARANDOLE_KEEP_SECONDS"
-Times = list[tuple[float, float]]
+Times = Sequence[tuple[float, float]]
 
 
 def log_of(times: Times, monkeypatch: pytest.MonkeyPatch) -> Log:
@@ -35,7 +37,7 @@ def found(times: Times, monkeypatch: pytest.MonkeyPatch) -> int:
     return report.counts.get("too-many-challenges", 0)
 
 
-def every(minutes: float, count: int) -> Times:
+def every(minutes: float, count: int) -> list[tuple[float, float]]:
     return [(n * minutes, n * minutes + 0.01) for n in range(count)]
 
 
@@ -52,7 +54,7 @@ def test_the_limits_are_the_service_s() -> None:
         pytest.param(every(2, 7), 2, id="seven"),
         pytest.param(every(30, 21), 1, id="21 in ten hours"),
         pytest.param(every(73, 40), 0, id="40 in two days"),
-        pytest.param(every(1, 5) + [(15 + n, 15.01 + n) for n in range(5)], 0, id="as many as are allowed"),
+        pytest.param([*every(1, 5), *((15 + n, 15.01 + n) for n in range(5))], 0, id="as many as are allowed"),
     ],
 )
 def test_more_than_the_limits_allow_is_found(times: Times, findings: int, monkeypatch: pytest.MonkeyPatch) -> None:
