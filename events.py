@@ -849,7 +849,7 @@ class LoginRefused(Event, frozen=True, gc=False):
     """Too many challenges for one user.
 
     user: Who logs in; the record's key.
-    retry_after: Seconds until the next one is possible.
+    retry_after: Seconds after which to ask again.
     """
 
     user: str
@@ -879,7 +879,7 @@ class Challenge(Row, frozen=True, gc=False):
     digest: Keyed digest of the challenge and its passcode.
     expires_at: When its time is up, milliseconds since 1970 by record time; 0: it was never live.
     attempts: Oldest first, 5 at the most.
-    retry_after: Seconds until the next challenge is possible, if this one is limited.
+    retry_after: Seconds after which to ask again, if this one is limited.
     delivery: Outcome of the delivery; empty: under way, or never begun.
     """
 

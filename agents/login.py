@@ -66,8 +66,13 @@ ATTEMPTS: Final = 5
 MOST_IN_A_WHILE, WHILE = 5, 900
 MOST_A_DAY, DAY = 20, 86_400
 CHALLENGES: Final = ((MOST_IN_A_WHILE, WHILE), (MOST_A_DAY, DAY))
-"""So many challenges of one user in so many seconds. With the attempts that bounds guessing at 100 codes of a million a
-day, and what somebody who floods a user may have sent.
+"""So many challenges of one user in so many seconds, whoever begins them. With the attempts that bounds guessing at 100
+codes of a million a day, and what somebody who floods a user may have sent.
+"""
+
+ASK_AGAIN: Final = WHILE
+"""Seconds after which whoever has met a limit is to ask again: always as many. How long it really takes would tell any
+stranger when the user began the others.
 """
 
 LOOKUP_WITHIN: Final = 2.0
@@ -90,13 +95,10 @@ def user_problem(user: str) -> str:
 
 
 def retry_after(user: LoginUser | None, at: int) -> int:
-    """Seconds until the user may begin another challenge; 0: now. at: milliseconds since 1970"""
-    waits = [0]
-    for most, seconds in CHALLENGES:
-        begun = user.begun[-most:] if user is not None else ()
-        if len(begun) == most:
-            waits.append(-((at - seconds * 1000 - begun[0]) // 1000))
-    return max(waits)
+    """Seconds after which to ask again; 0: the user may begin another challenge now. at: milliseconds since 1970"""
+    begun = user.begun if user is not None else ()
+    is_limited = any(len(begun) >= most and begun[-most] > at - seconds * 1000 for most, seconds in CHALLENGES)
+    return ASK_AGAIN if is_limited else 0
 
 
 # ---- a challenge begins

@@ -52,9 +52,10 @@ MAX_ANSWER = 64 * 1024
 MAX_REFERENCE = 1_000
 """Characters of a reference or reason that are kept."""
 
-FILLED_AFTER = 0.05, 0.25
-"""Seconds, from and to, of the pause before a call that is filled in, at random. Whether there is something to send may
-be a secret: by then the answer to whoever brought the call about has left, and takes as long either way.
+FILLED_AFTER, FILLED_WITHIN = 0.05, 0.25
+"""Seconds, at least and at the most, of the pause before a call that is filled in, at random. Whether there is
+something to send may be a secret: by then the answer to whoever brought the call about has left, and takes as long
+either way.
 """
 
 Fill = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
@@ -161,7 +162,7 @@ class HttpPerformer:
         if fill is None:
             self._answered(Answer(partition, key, *await self._outcome(key, call)))
             return
-        await asyncio.sleep(random.uniform(*FILLED_AFTER))
+        await asyncio.sleep(random.uniform(FILLED_AFTER, FILLED_WITHIN))
         filled = fill(msgspec.json.decode(call.body))
         outcome = "accepted"
         if filled is not None:

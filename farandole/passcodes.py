@@ -26,6 +26,9 @@ from farandole.errors import ConfigError
 
 KEY: Final = "LOGIN_PASSCODE_KEY"
 
+SERVICE: Final = "login"
+"""Whose workers have the key."""
+
 LEAST_KEY: Final = 32
 """Characters of a key: as many as 128 bits have in hexadecimal. `openssl rand -hex 32` gives 64."""
 
@@ -79,6 +82,11 @@ def configured() -> Passcodes:
             mend=f"set it to what `openssl rand -hex 32` says, the same for all login workers; {LEAST_KEY} characters",
         )
     return Passcodes(key)
+
+
+def environment_of(service: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """That of a service's worker: without the key, unless it is one of login."""
+    return {name: value for name, value in environment.items() if name != KEY or service == SERVICE}
 
 
 def letters() -> Callable[[Mapping[str, Any]], Letter | None]:

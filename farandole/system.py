@@ -255,7 +255,7 @@ class System:
 
     def _new_worker(self, service: str, index: int) -> Worker:
         environment = {passcodes.KEY: self.passcode_key, **os.environ, **self.environment, **self._environment}
-        return Worker(service, index, self.directory, environment, self.root)
+        return Worker(service, index, self.directory, passcodes.environment_of(service, environment), self.root)
 
     def _start_kafka(self) -> None:
         if self._client_config is not None:

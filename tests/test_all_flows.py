@@ -64,7 +64,8 @@ def begin(flow: str, share: float, environment: dict[str, str], tmp_path: Path) 
     with (tmp_path / f"{flow}.errors").open("w") as errors:
         return subprocess.Popen(
             [
-                *(*COMMAND, "demo", "--use-running", "--flow", flow, "--json", "--timeout", str(PATIENCE)),
+                *(*COMMAND, "demo", "--use-running", "--flow", flow, "--json"),
+                *(("--timeout", str(PATIENCE)) if flow != "login" else ()),
                 *("--orders", str(round(SAGAS * share)), "--rate", str(RATE * share)),
             ],
             env=environment,

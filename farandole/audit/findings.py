@@ -91,6 +91,7 @@ CHECKS: Final = {
     "challenge-ended-twice": "A challenge has ended, and went on: a code may have been good for more than one login.",
     "challenge-not-ended": "A challenge was begun and has not ended in its time, and it is not parked: it is stuck.",
     "two-challenges": "A user has two live challenges, and so twice the attempts to guess a code.",
+    "too-many-challenges": "A user had more challenges than the limits allow, and so more attempts to guess a code.",
     "attempts-miscounted": "A challenge took more wrong codes, or fewer, than it counted.",
     "granted-to-nobody": "Somebody was let in without a live challenge, or as a user whom the directory does not know.",
     "passcode-written": "A passcode stands in a topic, where whoever may read it can have it.",

@@ -2,7 +2,8 @@
 
 Whoever sends them tells which they were: the sandbox's mail sink, `GET /state` (docs/sandbox.md). No text that the
 login service writes has a decimal digit in it (`farandole/passcodes.py`), so six digits that are a challenge's code, in
-a record that names the challenge, are no coincidence.
+a record that names the challenge, are no coincidence; but for the few numbers that a user's name or a record's times
+may hold.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from farandole.audit.records import LogRecord
 from farandole.errors import AuditError
 
 ANSWER_SECONDS: Final = 30.0
-SIX_DIGITS: Final = re.compile(rb"(?<![0-9])[0-9]{6}(?![0-9])")
+DIGITS: Final = 6
+RUN: Final = re.compile(rb"[0-9]{6,}")
+"""A code may stand anywhere in it. Avro writes a string's length before the string, and that of 24 to 28 bytes reads as
+a digit: it makes a longer number of a code that comes before.
+"""
 
 
 class _Operation(msgspec.Struct, gc=False):
@@ -53,8 +58,14 @@ class Passcodes:
     def look(self, record: LogRecord, findings: Findings) -> None:
         parts = [record.key or b"", record.value or b"", *(value or b"" for _, value in record.headers or ())]
         for part in parts:
-            for found in SIX_DIGITS.findall(part):
+            for found in _codes_in(part):
                 for challenge in self._challenges.get(found, ()):
                     if any(challenge in each for each in parts):
                         what = "a record that names the challenge has its passcode in it"
                         findings.add("passcode-written", what, where=record.where, saga=challenge.decode())
+
+
+def _codes_in(part: bytes) -> set[bytes]:
+    """Whatever could be one."""
+    runs = RUN.findall(part)
+    return {run[start : start + DIGITS] for run in runs for start in range(len(run) - DIGITS + 1)}

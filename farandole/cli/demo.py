@@ -34,9 +34,17 @@ def command(
     workers: Annotated[
         list[str] | None, typer.Option(help="SERVICE=N: so many workers of it instead of one. Repeatable.")
     ] = None,
-    transport: Annotated[str, typer.Option(help="How orders are placed: http, kafka or both.")] = "both",
-    rate: Annotated[float, typer.Option(help="Orders placed per second.", min=0.1, max=10_000)] = 100.0,
-    timeout: Annotated[float, typer.Option(help="Seconds for the last orders to end.", min=1, max=86_400)] = 120.0,
+    transport: Annotated[
+        str | None, typer.Option(help="How orders or transfers are placed: http, kafka or both (the default).")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Orders or transfers placed per second (100), or visitors (40).", min=0.1, max=10_000),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds for the last orders or transfers to end (120).", min=1, max=86_400),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it all running, to look at, until Ctrl-C.")] = False,
     use_running: Annotated[
         bool,
@@ -64,24 +72,29 @@ def command(
     from farandole.demo.mischief import Kill, parse_workers
     from farandole.demo.run import Options
 
-    if transport not in WAYS:
+    if transport is not None and transport not in WAYS:
         raise ConfigError(f"no such transport: {transport}", where="--transport", mend="http, kafka or both")
     chosen = show(flow or ())
+    demos: Any = importlib.import_module(chosen.module)
+    given = {"--transport": transport, "--timeout": timeout, "--order-url": order_url}
+    for name in demos.UNUSED:
+        if given[name] is not None:
+            raise ConfigError(f"{name} means nothing to the demo of {chosen.flows[0]}", where=name, mend="leave it out")
     options = Options(
         orders=orders,
         seed=seed,
         failures=failures,
         kills=tuple(Kill.parse(text) for text in kill or ()),
         workers=tuple(parse_workers(text) for text in workers or ()),
-        ways=WAYS[transport],  # type: ignore[arg-type]
-        rate=rate,
-        timeout=timeout,
+        ways=WAYS[transport or "both"],  # type: ignore[arg-type]
+        rate=demos.RATE if rate is None else rate,
+        timeout=Options.timeout if timeout is None else timeout,
         use_running=use_running,
         order_url=order_url,
         flows=chosen.flows,
     )
     try:
-        ok = _play(chosen.module, options, keep, as_json)
+        ok = _play(demos, options, keep, as_json)
     except FarandoleError as error:
         if as_json:
             print(json.dumps({"ok": False, "problems": [str(error)], "audit": None}), flush=True)
@@ -89,8 +102,7 @@ def command(
     raise typer.Exit(0 if ok else 1)
 
 
-def _play(module: str, options: Any, keep: bool, as_json: bool) -> bool:
-    demos: Any = importlib.import_module(module)
+def _play(demos: Any, options: Any, keep: bool, as_json: bool) -> bool:
     signal.signal(signal.SIGTERM, terminated)
     with shown() as progress, demos.prepared(options, progress) as demo:
         outcome = demo.play(progress)

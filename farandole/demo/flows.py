@@ -1,8 +1,9 @@
 """Which demo shows which flow.
 
 A demo is a module with `prepared(options, progress)`, a context manager that gives a demo with `play(progress)` and
-`next_steps(kept)`, and with `print_outcome(outcome, console)`; farandole.demo.run has them all. Orders have one for all
-flows in which they can be placed; a flow of another kind gets a module of its own and a line in `DEMOS`.
+`next_steps(kept)`, with `print_outcome(outcome, console)`, with `RATE`, sagas per second unless others are asked for,
+and with `UNUSED`, the flags that mean nothing to it; farandole.demo.run has them all. Orders have one for all flows in
+which they can be placed; a flow of another kind gets a module of its own and a line in `DEMOS`.
 """
 
 from __future__ import annotations

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 SERVICES: Final = ("login", "directory")
 MOST_LOGINS: Final = 100_000
-MOST_A_SECOND: Final = 40.0
-"""Visitors per second. Each does more than one thing, and orders come faster."""
+RATE: Final = 40.0
+"""Visitors per second, and the most there may be. Each does more than one thing, and orders come faster."""
+
+UNUSED: Final = ("--transport", "--timeout", "--order-url")
 
 LOOK_EVERY: Final = 0.1
 SETTLED_WITHIN: Final = 30.0
@@ -59,6 +61,8 @@ class Options:
     def check(self) -> None:
         if not 1 <= self.logins <= MOST_LOGINS:
             raise ConfigError(f"{self.logins} logins cannot be made", where="--orders", mend=f"1 to {MOST_LOGINS}")
+        if self.rate > RATE:
+            raise ConfigError(f"{self.rate:g} visitors a second are too many", where="--rate", mend=f"{RATE:g} at most")
         for kill in self.kills:
             if kill.service not in SERVICES:
                 raise ConfigError(
@@ -261,10 +265,11 @@ class Demo:
 @contextmanager
 def prepared(options: Any, progress: Progress) -> Iterator[Demo]:
     """Everything is there and runs; at the end it is stopped again. options: those of `farandole demo`"""
+    options.check_running()
     asked = Options(
         logins=options.orders,
         seed=options.seed,
-        rate=min(options.rate, MOST_A_SECOND),
+        rate=options.rate,
         kills=options.kills,
         failures=options.failures,
     )

@@ -29,6 +29,9 @@ from farandole.system import Progress, checked_counts
 
 __all__ = ["Demo", "Options", "prepared", "print_outcome"]
 
+RATE: Final = 100.0
+UNUSED: Final[tuple[str, ...]] = ()
+
 BROKEN_DECISION: Final = "inventory.hold"
 """What keeps failing for one order: on the sku's side, where other orders wait for the same sku."""
 
@@ -58,7 +61,7 @@ class Options:
     kills: tuple[Kill, ...] = ()
     workers: tuple[tuple[str, int], ...] = ()
     ways: tuple[Way, ...] = ("http", "kafka")
-    rate: float = 100.0
+    rate: float = RATE
     timeout: float = 120.0
     use_running: bool = False
     order_url: str | None = None
@@ -66,6 +69,7 @@ class Options:
 
     def check(self, services: Collection[str]) -> None:
         """ConfigError if they do not fit together, or name a service that there is not."""
+        self.check_running()
         checked_counts(dict(self.workers), services)
         if not 1 <= self.orders <= MOST_ORDERS:
             raise ConfigError(f"{self.orders} orders cannot be placed", where="--orders", mend=f"1 to {MOST_ORDERS}")
@@ -80,6 +84,9 @@ class Options:
                     where="--kill",
                     mend=f"--kill {kill.service}@{max(1, self.orders // 2)}, or more --orders",
                 )
+
+    def check_running(self) -> None:
+        """ConfigError if a system that runs already is asked for what only one that the demo starts can do."""
         if self.use_running and (self.kills or self.workers):
             raise ConfigError(
                 "--kill and --workers are for a system that the demo starts itself",

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from farandole import config
 from farandole.demo import report, runs, stage
-from farandole.demo.run import Options, _Play
+from farandole.demo.run import RATE, Options, _Play
 from farandole.demo.sending import Sender
 from farandole.demo.stage import Stage
 from farandole.demo.transfer_customers import Bank
@@ -27,10 +27,12 @@ from farandole.system import Progress
 
 SERVICES: Final = ("transfers", "accounts")
 
+UNUSED: Final = ("--order-url",)
+
 PAUSED_FOR: Final = 3.0
 """Seconds for which the accounts service stands still: longer than some deadlines, shorter than its session."""
 
-__all__ = ["prepared", "print_outcome"]
+__all__ = ["RATE", "UNUSED", "prepared", "print_outcome"]
 
 
 class Demo:

@@ -31,6 +31,7 @@ import psutil
 
 from farandole.deploy.state import write_json
 from farandole.membership import place
+from farandole.passcodes import environment_of
 from farandole.succession import is_awaited, path_of
 
 LOOK_EVERY: Final = 0.05
@@ -220,7 +221,7 @@ class Supervisor:
         if log.exists() and log.stat().st_size > MOST_LOG:
             os.replace(log, log.with_suffix(".log.1"))
         environment = {
-            **os.environ,
+            **environment_of(want.service, os.environ),
             MARK: f"{self.home}|{slot.name}|{want.version}",
             "PYTHONPATH": str(directory),
             "FARANDOLE_PROJECT": str(directory),

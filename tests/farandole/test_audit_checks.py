@@ -653,6 +653,17 @@ def a_challenge_that_does_not_end_the_older_one(_: Log, __: Sagas) -> Report:
     return log.audit()
 
 
+@plants("too-many-challenges")
+def a_sixth_challenge_of_a_user(_: Log, __: Sagas) -> Report:
+    log, _codes = logins()
+    for number in range(2, 7):
+        asked = log.publish(
+            e.BeginLogin(user="bea", seed="s", digest="d"), saga := named("bea", number), flow="login/1"
+        )
+        log.publish(e.LoginChallenged(user="bea"), saga, asked, "login.7", "login/1")
+    return log.audit()
+
+
 @plants("attempts-miscounted")
 def a_wrong_code_that_was_not_counted(_: Log, __: Sagas) -> Report:
     log, _codes = logins()
@@ -681,6 +692,16 @@ def a_code_in_an_event(_: Log, __: Sagas) -> Report:
     log, codes = logins()
     log.change(log.all(e.VerifyCode, saga=OF["granted"])[1], proof=code_of("granted"))
     return log.audit(passcodes=codes)
+
+
+@plants("passcode-written")
+def codes_before_strings_whose_length_reads_as_a_digit(_: Log, __: Sagas) -> Report:
+    for length in range(24, 29):
+        log, codes = logins()
+        log.change(log.all(e.BeginLogin, saga=OF["granted"])[0], seed=code_of("granted"), digest="d" * length)
+        report = log.audit(passcodes=codes)
+        assert report.counts["passcode-written"] == 1, length
+    return report
 
 
 @plants("passcode-written")

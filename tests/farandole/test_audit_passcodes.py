@@ -75,7 +75,23 @@ def test_what_was_sent_is_learnt_from_the_sink_and_found_where_it_stands() -> No
     assert found(passcodes, b"c-anna", b"x", b"271828") == ["c-anna"]
 
 
-@pytest.mark.parametrize("value", [b"c-bea 271828", b"c-anna 1271828", b"c-anna 271827", b"c-anna", b"271828"])
+def test_a_code_is_found_whatever_comes_before_and_after_it() -> None:
+    """The length byte of anna.schmidt@example.org is a digit, as those of all users with 24 to 28 characters."""
+    for user in ("anna.schmidt@example.org", "anna.schmidt-@example.org", "annelise.schmidt@example.org"):
+        length = bytes([2 * len(user)])
+        assert length in b"0123456789"
+        for value in (b"271828" + length + user.encode(), length + b"271828", b"1" + b"271828" + b"2"):
+            assert found(Passcodes({"c-anna": "271828"}), b"c-anna", value) == ["c-anna"]
+
+
+def test_digits_of_one_number_are_no_code_of_another() -> None:
+    assert found(Passcodes({"c-anna": "271828"}), b"c-anna", b"27182", b"8", b"271 828") == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"c-bea 271828", b"c-bea 1271828", b"1700002718280", b"c-anna 271827", b"c-anna", b"271828"],
+)
 def test_another_number_or_another_challenge_is_no_finding(value: bytes) -> None:
     assert found(Passcodes({"c-anna": "271828"}), b"key", value) == []
 

@@ -486,6 +486,12 @@ def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--transport", "pigeon"], "http, kafka or both"),
         (["--orders", "many"], "--orders"),
         (["--rate", "0"], "--rate"),
+        (["--flow", "login", "--rate", "100"], "40 at most"),
+        (["--flow", "login", "--transport", "http"], "--transport means nothing to the demo of login/1"),
+        (["--flow", "login", "--timeout", "60"], "--timeout means nothing"),
+        (["--flow", "login", "--use-running", "--order-url", "http://127.0.0.1:1"], "--order-url means nothing"),
+        (["--flow", "login", "--use-running", "--kill", "login@1"], "--kill and --workers are for a system"),
+        (["--flow", "transfer", "--use-running", "--order-url", "http://127.0.0.1:1"], "--order-url means nothing"),
     ],
 )
 def test_a_bad_flag_is_told_with_what_to_do_and_nothing_is_started(arguments: list[str], says: str) -> None:

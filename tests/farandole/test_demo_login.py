@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -17,6 +18,7 @@ from farandole.demo.login import Options
 from farandole.demo.mischief import Kill
 from farandole.demo.visitors import Inbox, Told, Visitor, Visits, Ways, other, visitors
 from farandole.errors import ConfigError
+from farandole.system import System
 
 CODE = "123456"
 
@@ -35,6 +37,19 @@ def test_a_seed_gives_the_same_visitors_and_one_of_each_way() -> None:
 def test_options_that_make_no_sense_are_refused(options: Options) -> None:
     with pytest.raises(ConfigError):
         options.check()
+
+
+def test_the_key_of_passcodes_is_for_login_s_workers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that the system's own environment has."""
+    monkeypatch.setattr(System, "environment", {})
+    for name, value in (("LOGIN_PASSCODE_KEY", "a key of the one who starts it"), ("OTHER", "x")):
+        monkeypatch.setenv(name, value)
+        system = System(tmp_path, namespace="try-")
+        workers = [system._new_worker(service, 0) for service in system.services]
+        for worker in workers:
+            worker.port.release()
+        assert [w.service for w in workers if "LOGIN_PASSCODE_KEY" in w._environment] == ["login"]
+        monkeypatch.delenv("LOGIN_PASSCODE_KEY", raising=False)
 
 
 class Service:

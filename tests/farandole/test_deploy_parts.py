@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from confluent_kafka import TopicPartition
 
@@ -277,6 +278,19 @@ def want(supervisor: Supervisor, version: str, port: int = 0) -> None:
 def running(supervisor: Supervisor) -> str:
     slot = supervisor.slots.get("payment-0")
     return slot.current.version if slot and slot.current and slot.current.alive and not slot.following else ""
+
+
+def test_a_worker_of_another_service_does_not_get_the_key_of_passcodes(
+    supervised: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGIN_PASSCODE_KEY", "a key of the one who deploys")
+    workers = {f"{service}-0": vars(Wanted(service, "v1", 0)) for service in ("payment", "login")}
+    (supervised.home / "desired.json").write_text(json.dumps({"serial": 1, "workers": workers}))
+    turn(supervised, lambda: all(name in supervised.slots for name in workers))
+    pids = {name: supervised.slots[name].current.pid for name in workers}  # type: ignore[union-attr]
+    turn(supervised, lambda: all("main" in " ".join(psutil.Process(pid).cmdline()) for pid in pids.values()))
+    has = {name for name, pid in pids.items() if "LOGIN_PASSCODE_KEY" in psutil.Process(pid).environ()}
+    assert has == {"login-0"}
 
 
 def test_a_worker_is_begun_again_and_succeeded_and_a_broken_one_takes_over_nothing(supervised: Supervisor) -> None:

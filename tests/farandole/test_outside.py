@@ -85,7 +85,7 @@ def test_what_is_filled_in_is_sent_and_nothing_that_is_said_to_it_is_kept(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The other side repeats the secret wherever it can, and fails before it succeeds."""
-    monkeypatch.setattr(outside, "FILLED_AFTER", (0.0, 0.01))
+    monkeypatch.setattr(outside, "FILLED_AFTER", 0.0)
     caplog.set_level("DEBUG")
     for status, outcome in ((200, "accepted"), (422, "refused")):
         bodies: list[Any] = []
@@ -114,10 +114,47 @@ def test_what_fills_in_is_made_when_a_worker_starts_and_says_what_it_misses(monk
 
 
 def test_what_comes_to_nothing_is_accepted_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outside, "FILLED_AFTER", (0.0, 0.01))
+    monkeypatch.setattr(outside, "FILLED_AFTER", 0.0)
     handler, keys = replies((200, {}))
     assert perform(handler, fill=lambda body: None) == [Answer(0, "key-1", "accepted", "", "")]
     assert keys == []
+
+
+def test_whether_there_is_something_to_send_is_asked_after_a_pause_that_is_taken_either_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a clock of its own: what is done, and when."""
+
+    def trace(filled: Any) -> list[Any]:
+        done: list[Any] = []
+
+        async def sleep(seconds: float) -> None:
+            done.append(seconds)
+
+        async def send(*_: Any) -> tuple[str, str, str]:
+            done.append("sent")
+            return "accepted", "", ""
+
+        def fill(_: Any) -> Any:
+            done.append("looked")
+            return filled
+
+        async def run() -> None:
+            performer = HttpPerformer({"gateway": "http://127.0.0.1:9"}, done.append, {"gateway": fill})
+            with monkeypatch.context() as patched:
+                patched.setattr(asyncio, "sleep", sleep)
+                patched.setattr(performer, "_attempt", send)
+                await performer._perform(0, "key-1", a_call())
+
+        asyncio.run(run())
+        return done
+
+    accepted = Answer(0, "key-1", "accepted", "", "")
+    for _ in range(100):
+        known, unknown = trace({"code": "271828"}), trace(None)
+        assert (known[1:], unknown[1:]) == (["looked", "sent", accepted], ["looked", accepted])
+        assert all(0.05 <= pause <= 0.25 for pause in (known[0], unknown[0]))
+    assert len({trace(None)[0] for _ in range(9)} | {trace({})[0] for _ in range(9)}) == 18, "at random, either way"
 
 
 def test_an_answer_is_accepted_with_its_reference() -> None:

@@ -1,4 +1,5 @@
-"""`login`: every challenge ends once, one of a user lives at a time, and nobody is let in who should not be.
+"""`login`: every challenge ends once, one of a user lives at a time, there are not too many of one user, and nobody is
+let in who should not be.
 
 Invariant: a user's challenges lie in one partition of topic `login`, so what is read of them is read in the order in
 which it happened, and is judged as it comes; only how a challenge ended, or that it did not, is judged at the end.
@@ -6,9 +7,11 @@ which it happened, and is judged as it comes; only how a challenge ended, or tha
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, ClassVar, Final
 
 import events
+from farandole import config
 from farandole.audit.flows import Books, FlowAudit, Moment, Saga
 from farandole.audit.records import LogRecord
 
@@ -24,13 +27,19 @@ LIVES_MS: Final = 300_000
 LATE_MS: Final = 60_000
 """Milliseconds beyond its five minutes after which a challenge should have ended."""
 
+LIMITS: Final = ((5, 900_000), (20, 86_400_000))
+"""So many challenges of one user in so many milliseconds."""
+
+MOST: Final = max(most for most, _ in LIMITS)
+
 HEARD_OF: Final = 100_000
 """Challenges that were said to be superseded before anything else of them was read; more are not compared."""
 
 
 class Challenge(Saga, gc=False):
     """asked: the command was read; live: it said so; known: the directory did; ends: how it ended, as often as it did;
-    wrong: codes that were counted
+    wrong: codes that were counted; live_at: by the record that said so; before: for each limit, the user's challenge
+    that is so many before this one
     """
 
     asked: bool = False
@@ -38,6 +47,8 @@ class Challenge(Saga, gc=False):
     known: bool | None = None
     ends: tuple[str, ...] = ()
     wrong: int = 0
+    live_at: int = 0
+    before: tuple[Challenge | None, ...] = ()
 
 
 class Audit(FlowAudit):
@@ -48,6 +59,9 @@ class Audit(FlowAudit):
         super().__init__(books)
         self._live: dict[str, str] = {}
         """User → the challenge that lives."""
+        self._newest: dict[str, deque[Challenge]] = {}
+        """User → the newest challenges that lived, oldest first."""
+        self._kept_ms = config.keep_seconds() * 1000
         self._challenges: dict[str, Challenge] = {}
         self._superseded: dict[str, int] = {}
         """Challenges that were said to be superseded → how often, until something else of them is read."""
@@ -83,9 +97,19 @@ class Audit(FlowAudit):
             self._say("two-challenges", f"{event.user} has {other}, which lives as well", event, record)
         if saga.live or saga.ends:
             self._say("challenge-ended-twice", "it is said to be live again", event, record)
+        if not saga.live:
+            self._count(saga, event.user, record.time)
         saga.live = True
         if not saga.ends:
             self._live[event.user] = event.saga
+
+    def _count(self, saga: Challenge, user: str, at: int) -> None:
+        newest = self._newest.setdefault(user, deque(maxlen=MOST))
+        if newest and at - newest[-1].live_at >= self._kept_ms - LATE_MS:
+            newest.clear()  # the user's row may have gone meanwhile, and the limits with it
+        saga.live_at = at
+        saga.before = tuple(newest[-most] if len(newest) >= most else None for most, _ in LIMITS)
+        newest.append(saga)
 
     def _was_superseded(self, event: events.LoginSuperseded, record: LogRecord) -> None:
         older = self._challenges.get(event.challenge)
@@ -126,3 +150,16 @@ class Audit(FlowAudit):
         if not saga.ends and (late or (moment.settled and not saga.live)) and not moment.is_held(name):
             what = f"{'live' if saga.live else 'begun'} since {saga.since}, and not ended"
             moment.findings.add("challenge-not-ended", what, saga=name, momentary=True)
+        self._judge_limits(name, saga, moment)
+
+    def _judge_limits(self, name: str, saga: Challenge, moment: Moment) -> None:
+        """What the service compares are the times at which it took the two commands. They are not known, as a command
+        may have waited, or been redriven; but the older one lies not before its first record, nor the newer one behind
+        the record that says that it lives. So what is too close by these is too close, but for the clocks.
+        """
+        for (most, within), older in zip(LIMITS, saga.before, strict=False):
+            if older is None or not older.asked or older.since < moment.horizon:
+                continue
+            if saga.live_at - older.since < within - LATE_MS:
+                what = f"{most + 1} of its user within {(saga.live_at - older.since) // 1000} s, {most} are allowed"
+                moment.findings.add("too-many-challenges", f"{what} in {within // 1000} s", saga=name, momentary=True)
