@@ -22,7 +22,7 @@ def command(
         Path | None, typer.Option(help="The page; docs/choreography-or-orchestration.md, or none if --quick.")
     ] = None,
     orders: Annotated[
-        int | None, typer.Option(help="Orders of each flow in a turn, of which a round has two (300).", min=10)
+        int | None, typer.Option(help="Orders of each flow in a turn, of which a round has two (250).", min=10)
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds that are counted (5).", min=1)] = None,
     minutes: Annotated[

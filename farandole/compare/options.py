@@ -37,14 +37,14 @@ class Options:
     """
 
     warm_up: int = 400
-    orders: int = 300
+    orders: int = 250
     rounds: int = 5
     subscribers: int = 10
     paced_seconds: float = 60.0
     rate: float = 30.0
     outage_seconds: float = 8.0
     outage_rate: float = 15.0
-    asked: int = 3
+    asked: int = 2
     patched_orders: int = 20
     seed: int = 0
     minutes: float = 8.5
