@@ -68,6 +68,7 @@ class Comparison:
         self.grace = outages.GRACE
         self._began = time.monotonic()
         self._before = before
+        self._commit = commit(config.project_root())
         self._machine = Machine(self._pids, self._beside)
         self._others: dict[str, list[float]] = {"the rounds": [], "the steady pace": []}
         self._turns: list[costs.Turn] = []
@@ -246,7 +247,7 @@ class Comparison:
         return Outcome(
             run={
                 "name": self.stage.run,
-                "commit": commit(config.project_root()),
+                "commit": self._commit,
                 "seconds": round(time.monotonic() - self._began, 1),
                 "records": facts.records,
             },
