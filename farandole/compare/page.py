@@ -89,6 +89,10 @@ ROLLBACK: Final = """**When something fails.** From a refused shipment to the la
 IN_TURN: Final = """Where services hear of the failure themselves they take back at the same time; an orchestrator
     commands one compensation after the other, the last step first."""
 
+AUDIENCE: Final = """**More subscribers.** For each order, with nobody more, with {number} that hear its end, with as
+    many that are commanded: messages written for them {written}; CPU of the broker {broker} ms; their own CPU, and that
+    of who commands them, {theirs} ms. That is one round, and no more than a hint."""
+
 WIDTH: Final = 140
 
 
@@ -218,14 +222,17 @@ def _compared(measure: Measure, word: str) -> str:
         return f"{measure.what} not measured"
     ratios = measure.ratios(word, BASE)
     least, most = (number(each(ratios, default=None), 2) for each in (min, max))
-    rounds = f" ({least} to {most} by round)" if least != most else ""
+    part = "stretch" if measure.pooled else "round"
+    rounds = f" ({least} to {most} by {part})" if least != most else ""
     match verdict(measure, word, BASE):
         case Verdict.ALIKE:
             return f"{measure.what} alike"
         case Verdict.UNTOLD:
             return f"{measure.what} not told apart{rounds}"
         case Verdict.APART:
-            return COMPARED[measure.what].format(number(measure.ratio(word, BASE), 2)) + rounds
+            return COMPARED[measure.what].format(number(measure.ratio(word, BASE), 2)) + (
+                "" if measure.pooled else rounds
+            )
 
 
 def _on_rollback(found: Mapping[str, Any]) -> Iterator[str]:
@@ -247,12 +254,10 @@ def _on_rollback(found: Mapping[str, Any]) -> Iterator[str]:
 def _on_audience(found: Mapping[str, Any]) -> Iterator[str]:
     if not found:
         return
-    modes = found["modes"]
-    said = ", ".join(
-        f"{mode} {number(of['written'])} messages written, {number(of['broker_cpu_ms'], 2)} ms of the broker's CPU"
-        for mode, of in modes.items()
-    )
-    yield f"**{found['number']} more subscribers**, for each order: {said}."
+    modes = list(found["modes"].values())
+    written = ", ".join(number(of["written"]) for of in modes)
+    broker, theirs = (", ".join(number(of[name], 2) for of in modes) for name in ("broker_cpu_ms", "audience_cpu_ms"))
+    yield AUDIENCE.format(number=found["number"], written=written, broker=broker, theirs=theirs)
 
 
 def _on_outages(found: Mapping[str, Any]) -> Iterator[str]:

@@ -122,11 +122,11 @@ def test_a_pace_is_cut_into_stretches_as_orders_were_placed() -> None:
 
 
 def test_who_else_was_at_work_is_told_from_a_tenth_of_the_cores_on() -> None:
-    found = load([1.5, 0.2, 0.1], {"the rounds": [0.1, 0.5], "the steady pace": [0.1], "nothing": []})
+    found = load([1.5, 0.2, 0.1], {"the rounds": [0.1, 0.5], "the steady pace": [0.2], "nothing": []})
     found["cores"] = 2
     assert found["before"] == [1.5, 0.2, 0.1]
     assert found["others"] == {
-        "the rounds": {"mean": 0.3, "most": 0.5}, "the steady pace": {"mean": 0.1, "most": 0.1},
+        "the rounds": {"mean": 0.3, "most": 0.5}, "the steady pace": {"mean": 0.2, "most": 0.2},
     }  # fmt: skip
     assert list(warnings(found)) == [
         "others on this machine took 0.30 of its 2 cores during the rounds: take its times and its CPU with care"

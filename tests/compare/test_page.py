@@ -14,6 +14,7 @@ from farandole.compare.flows import WORDS
 from farandole.compare.outcome import print_outcome, tables
 from farandole.compare.page import (
     ABOUT,
+    AUDIENCE,
     COUPLING,
     IN_TURN,
     INTRODUCTION,
@@ -85,7 +86,7 @@ def test_without_latencies_there_is_no_plot(tmp_path: Path) -> None:
 
 def test_no_figure_is_typed_by_hand() -> None:
     """The words around the figures hold none."""
-    for words in (*ABOUT.values(), *LIMITS, INTRODUCTION, COUPLING, ROLLBACK, IN_TURN):
+    for words in (*ABOUT.values(), *LIMITS, INTRODUCTION, COUPLING, ROLLBACK, IN_TURN, AUDIENCE):
         assert not re.search(r"(?<!p)\d", words.replace("kill -9", "").replace("p50", "").replace("p99", "")), words
 
 
@@ -203,6 +204,25 @@ def test_the_quickest_is_not_named_where_the_rounds_do_not_name_it() -> None:
     assert "orchestrated and hybrid are the quickest, alike." in page
 
 
+def test_what_subscribers_cost_is_told_as_it_was_run() -> None:
+    page = " ".join(text(an_outcome().to_dict()).split())
+    assert "with nobody more, with 10 that hear its end, with as many that are commanded: messages written" in page
+    assert "written for them 0, 0, 20;" in page
+    assert (
+        "CPU of the broker 2.00, 3.00, 4.00 ms; their own CPU, and that of who commands them, 0.00, 0.50, 1.00 ms"
+        in page
+    )
+    assert "| for each order, 10 more services being | nobody | heard | commanded |" in page
+    assert "100 more services that want to know of completed orders, not run" in page
+
+
+def test_a_pooled_figure_is_told_with_stretches_only_where_they_do_not_agree() -> None:
+    outcome = an_outcome()
+    outcome.latency["orchestrated"]["stretches"] = {"p50": [120, 150, 130, 190, 200], "p99": [180, 250, 300, 300, 300]}
+    page = " ".join(text(outcome.to_dict()).split())
+    assert "latency p50 2.00 times as long; latency p99 not told apart (0.90 to 1.50 by stretch)" in page
+
+
 def test_where_knowledge_lies_is_said_by_its_shares() -> None:
     outcome = an_outcome()
     assert "It is spread alike in both." in text(outcome.to_dict())
@@ -236,7 +256,13 @@ def test_the_page_in_docs_was_written_by_the_words_of_today() -> None:
     anew = "farandole compare writes it anew"
     for title, words in ABOUT.items():
         assert f"## {title}\n\n{wrapped(words)}\n" in page, anew
-    for sentence in ("is best**", "**Who knows whom.**", "**When something fails.**", "load average of"):
+    for sentence in (
+        "is best**",
+        "**Who knows whom.**",
+        "**When something fails.**",
+        "**More subscribers.**",
+        "load average of",
+    ):
         assert sentence in page
     said = {_form(line) for line in page.splitlines()}
     for table in tables(an_outcome().to_dict()):
