@@ -26,7 +26,7 @@ def command(
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds that are counted (5).", min=1)] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="When they are over, what is left is left out (8.5).", min=1.0)
+        float | None, typer.Option(help="When they are over, what is left is left out (9).", min=1.0)
     ] = None,
     seed: Annotated[int, typer.Option(help="Which orders.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="As little as possible of everything: for tests.")] = False,

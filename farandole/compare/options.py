@@ -47,7 +47,7 @@ class Options:
     asked: int = 2
     patched_orders: int = 20
     seed: int = 0
-    minutes: float = 8.5
+    minutes: float = 9.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
