@@ -78,8 +78,11 @@ def failing(decision: Decision, sagas: set[str]) -> Decision:
 
 
 def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: str) -> Pausable:
-    """What may wait: what starts calls and holds no compensation, and what begins sagas. ConfigError if the service
-    does not hear its intake.
+    """What may wait: what starts calls, where everything else starts calls, too; and what begins sagas. ConfigError if
+    the service does not hear its intake.
+
+    A compensation that is a call itself may lie beside what it takes back: it would only be one more above the bound,
+    and those under way end without it. Where nothing but compensations start calls, none of them waits.
     """
     starts: set[str] = set()
     needed: set[str] = set()
@@ -87,7 +90,10 @@ def pausable_topics(app: App, flows: dict[str, Flow], codec: Codec, namespace: s
         backwards = {compensation.function for compensation in flow.compensations.values()}
         for event, decision in flow.of_service(app.service_name):
             topic = codec.type_of(event).topic
-            (needed if decision.function in backwards or not decision.calls else starts).add(topic)
+            if not decision.calls:
+                needed.add(topic)
+            elif decision.function not in backwards:
+                starts.add(topic)
     heard = {codec.type_of(event).topic for flow in flows.values() for event, _ in flow.of_service(app.service_name)}
     if app.intake and app.intake not in heard:
         raise ConfigError(

@@ -29,7 +29,7 @@ CALLS_AT_ONCE = 10_000
 class Pausable(NamedTuple):
     """Topics of a service that may be paused.
 
-    starts_calls: while too many outside calls are under way; no compensation waits in them
+    starts_calls: while too many outside calls are under way; nothing waits in them that makes none
     begins_sagas: while too many sagas are open
     """
 

@@ -27,3 +27,7 @@ def topics_go_with_their_module(pytestconfig: pytest.Config) -> Iterator[None]:
         left = [name for name in admin.list_topics(timeout=30).topics if not name.startswith("__")]
         for deleted in admin.delete_topics(left, operation_timeout=30).values() if left else ():
             deleted.result()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also tests that cost a minute each (farandole chaos)")

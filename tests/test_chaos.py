@@ -1,4 +1,4 @@
-"""A short run of `farandole chaos`, with a plug-in: what it breaks is healed, and the audit holds."""
+"""Short runs of `farandole chaos`, with a plug-in: what it breaks is healed, and the audit holds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).parents[1]
 ONLY = "kill-worker,cut-worker,undecodable,failing-handler,spare-nobody"
@@ -24,26 +26,48 @@ class SpareNobody(Fault):
 '''
 
 
-def test_a_system_that_is_broken_under_load_loses_doubles_and_reorders_nothing(tmp_path: Path) -> None:
-    (tmp_path / "faults").mkdir()
-    (tmp_path / "faults" / "spare_nobody.py").write_text(PLUG_IN)
+def chaos(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    """What it has to say; nothing of it is left."""
     done = subprocess.run(
-        [sys.executable, "-m", "farandole.cli.main", "chaos", "--orders", "100", "--faults", "5", "--rate", "4",
-         "--seed", "3", "--only", ONLY, "--plugins", str(tmp_path / "faults"), "--json"],
+        [sys.executable, "-m", "farandole.cli.main", "chaos", *arguments, "--json"],
         capture_output=True, text=True, cwd=ROOT, check=False, timeout=600,
         env={**os.environ, "FARANDOLE_HOME": str(tmp_path / "home")},
     )  # fmt: skip
     assert done.stdout, done.stderr[-3000:]
-    outcome = json.loads(done.stdout)
+    outcome: dict[str, Any] = json.loads(done.stdout)
     assert not outcome["problems"], (outcome, done.stderr[-3000:])
     assert done.returncode == 0
-    assert {each["name"] for each in outcome["faults"]} == set(ONLY.split(","))
     assert all(each["recovered"] is not None and each["whole"] is not None for each in outcome["faults"])
-    assert outcome["orders"]["placed"] >= 100
     assert outcome["audit"]["ok"]
+    parked = sum(counts["parked"] for counts in outcome["flows"].values())
+    assert parked == sum(each["name"] == "failing-handler" for each in outcome["faults"])
+    run = outcome["run"]["directory"]
+    assert not [each for each in psutil.process_iter(["cmdline"]) if run in " ".join(each.info["cmdline"] or [])]
+    return outcome
+
+
+def test_a_system_that_is_broken_under_load_loses_doubles_and_reorders_nothing(tmp_path: Path) -> None:
+    (tmp_path / "faults").mkdir()
+    (tmp_path / "faults" / "spare_nobody.py").write_text(PLUG_IN)
+    outcome = chaos(
+        tmp_path, "--flow", "order,order-orchestrated", "--orders", "100", "--faults", "5", "--rate", "4",
+        "--seed", "3", "--only", ONLY, "--plugins", str(tmp_path / "faults"),
+    )  # fmt: skip
+    assert {each["name"] for each in outcome["faults"]} == set(ONLY.split(","))
+    assert outcome["orders"]["placed"] >= 100
+    assert all(outcome["flows"][flow]["completed"] > 10 for flow in ("order/1", "order-orchestrated/1"))
     assert outcome["audit"]["open"] == 0
     assert outcome["audit"]["accepted"] >= outcome["orders"]["accepted"]
     assert outcome["ordering"]["effects"] > 1_000
-    assert outcome["orders"]["parked"] == sum(each["name"] == "failing-handler" for each in outcome["faults"])
-    run = outcome["run"]["directory"]
-    assert not [each for each in psutil.process_iter(["cmdline"]) if run in " ".join(each.info["cmdline"] or [])]
+
+
+def test_money_and_passcodes_bear_it_too(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--long"):
+        pytest.skip("a minute more: --long")
+    outcome = chaos(
+        tmp_path, "--flow", "transfer,login", "--orders", "100", "--faults", "5", "--rate", "4", "--seed", "4",
+        "--only", "kill-worker,kill-service,kill-outside,schema-violation,failing-handler",
+    )  # fmt: skip
+    assert outcome["flows"]["transfer/1"]["completed"] > 10
+    assert outcome["flows"]["login/1"]["granted"] > 10
+    assert outcome["audit"]["bank"]["money"]["EUR"]["funded"] > 0

@@ -53,12 +53,14 @@ class Fault:
     weight: how often it comes, beside the others' 1
     lasts:  seconds between `inject` and `heal`, drawn from this range
     within: seconds after `heal` in which the system has to have recovered
+    outside: parts of the outside world that it breaks, one of them; where no service calls any, the kind does not come
     """
 
     name: ClassVar[str] = ""
     weight: ClassVar[float] = 1.0
     lasts: ClassVar[tuple[float, float]] = (0.0, 0.0)
     within: ClassVar[float] = 60.0
+    outside: ClassVar[tuple[str, ...]] = ()
 
     def inject(self, stage: Stage, rng: Random) -> None:
         """Break something, through the stage. Take every choice from `rng`. Refused: not now."""

@@ -1,7 +1,7 @@
-"""Orders in an open loop, for as long as faults go on: one wave of a demo's plan after another.
+"""An open loop, for as long as faults go on: of each kind of load one wave after another.
 
-Invariants: a wave begins when it is due, whatever became of the one before; an order's time counts from when it was
-meant to be placed; stock is delivered before the wave that wants it.
+Invariants: a wave begins when it is due, whatever became of the one before; the time of what is in it counts from when
+it was meant to begin; what a wave needs is there before it.
 """
 
 from __future__ import annotations
@@ -9,157 +9,143 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final
 
-from agents.order import order_id
-from events import OrderLine, PlaceOrder, StockReceived
+from farandole.chaos.doomed import Doom, Doomed
 from farandole.codec import Codec
 from farandole.config import ClientConfig
-from farandole.demo import plan as plans
-from farandole.demo.flows import FLOW
-from farandole.demo.place import RESTOCK, Customers
-from farandole.demo.plan import Kinds, Placement, Plan, Wishes
 from farandole.demo.sending import Sender
 from farandole.demo.watch import Seen
-from farandole.event import Event, Meta
+from farandole.event import Meta
+from farandole.topics import Topics
 
 WAVE_SECONDS: Final = 15.0
-LEAST_IN_WAVE: Final = 50
-"""Orders: fewer have no room for one of each kind."""
 
 AHEAD: Final = 10.0
-"""Seconds before its beginning in which a wave's stock is delivered."""
+"""Seconds before its beginning in which a wave is prepared."""
 
 ANSWER_WITHIN: Final = 12.0
 """Seconds after which a customer asks another worker: the one that was asked may have been stopped. Above what a worker
-itself waits for an order's decision: who asks again before that multiplies the load when all is slow.
+itself waits for a decision: who asks again before that multiplies the load when all is slow.
 """
 
-LEFT_TO_FAULTS: Final = frozenset({Kinds.BROKEN, Kinds.UNANSWERED, Kinds.UNBOOKED})
-"""Kinds of order that no wave has: handlers fail by faults here, and what the outside does to the other two hangs on
-its usual behaviour, which faults change.
-"""
 
-DOOMED_SKU: Final = "kettle"
-"""What orders ask for whose handler fails: the sku that everybody wants, so that others wait behind them."""
+@dataclass(frozen=True)
+class Taken:
+    """One saga that nothing was wrong with: when it was meant to begin (ms since 1970), seconds to its end, and the
+    partitions of each service that it went through."""
 
-DOOMED: Final = (
-    "order.place",
-    "order.captured",
-    "inventory.request_holds",
-    "inventory.hold",
-    "inventory.line_held",
-    "payment.authorise",
-    "payment.authorise_answered",
-    "payment.capture",
-    "shipping.book",
-    "shipping.book_answered",
-    "notification.tell_completed",
-)
-"""Decisions that every order goes through, one of each service at least."""
-
-DOOMED_EACH: Final = 40
+    at: int
+    seconds: float
+    through: Mapping[str, frozenset[int]]
 
 
-@dataclass
-class Placed:
-    """All orders so far.
-
-    sagas:    every order that is looked for; grows before the order is placed
-    kinds, intended: of each order: what it is, when it was meant to be placed (monotonic clock)
+@dataclass(frozen=True)
+class Wave:
+    """size: how many are in it; prepare: what they need; begin: they count from now on; place: them, the first one when
+    it is due (monotonic clock)
     """
 
-    sagas: set[str] = field(default_factory=set)
-    placements: dict[str, Placement] = field(default_factory=dict)
-    customers: list[Customers] = field(default_factory=list)
-
-    def intended(self) -> dict[str, float]:
-        return {order: at for each in self.customers for order, at in each.intended.items()}
-
-    def accepted(self) -> set[str]:
-        return {order for each in self.customers for order in each.accepted}
-
-    def surprises(self) -> list[str]:
-        return [surprise for each in self.customers for surprise in each.surprises]
-
-    def answers(self) -> Counter[tuple[str, str]]:
-        return sum((each.answers for each in self.customers), Counter())
+    size: int
+    prepare: Callable[[], Coroutine[Any, Any, None]]
+    begin: Callable[[], None]
+    place: Callable[[float], Coroutine[Any, Any, None]]
 
 
-class Doomed:
-    """Orders that a decision will fail on: their ids are known to the workers before they start."""
+@dataclass(frozen=True)
+class Means:
+    """What every kind of load needs.
 
-    def __init__(self, run: str) -> None:
-        self._keys = {
-            decision: [f"{run}/doomed/{decision}/{number}" for number in range(DOOMED_EACH)] for decision in DOOMED
-        }
-        self._lock = threading.Lock()
+    seen:  what becomes of it
+    sagas: all that are looked for, and the flow of each; grows before they are begun
+    urls:  service → of its workers, any of which answers for any saga
+    mail:  where the mail sink tells what it has sent, at present
+    """
+
+    run: str
+    seed: int
+    partitions: int
+    client_config: ClientConfig
+    namespace: str
+    topics: Topics
+    codec: Codec
+    sender: Sender
+    seen: Seen
+    sagas: dict[str, str]
+    urls: Mapping[str, Sequence[str]]
+    mail: Callable[[], str] = str
+
+
+class Source(ABC):
+    """A kind of load.
+
+    what:  is placed, in words; flows: keys; rate: of them per second; least: in a wave, that there is one of each sort
+    """
+
+    what: str
+    least: int
+
+    def __init__(self, means: Means, flows: tuple[str, ...], rate: float) -> None:
+        self.means, self.flows, self.rate = means, flows, rate
 
     @property
-    def setting(self) -> str:
-        """FARANDOLE_FAIL."""
-        return ",".join(f"{decision}@{order_id('chaos', key)}" for decision, keys in self._keys.items() for key in keys)
+    def size(self) -> int:
+        return max(self.least, round(self.rate * WAVE_SECONDS))
 
-    def left(self) -> list[str]:
-        """Decisions that have an order left to fail on."""
-        return [decision for decision, keys in self._keys.items() if keys]
+    def wave_seed(self, number: int) -> int:
+        return self.means.seed * 1_000_003 + number
 
-    def take(self, decision: str) -> tuple[str, PlaceOrder]:
-        """(order id, command) of one more order that this decision fails on."""
-        with self._lock:
-            key = self._keys[decision].pop()
-        command = PlaceOrder(
-            customer="chaos",
-            idempotency_key=key,
-            lines=(OrderLine(line=1, sku=DOOMED_SKU, quantity=1, price=100),),
-            currency="EUR",
-            email="chaos@example.org",
-            ship_to="1 Harbour Street, Hamburg",
-            card_token="tok_doomed",
-            reserve_for=900,
-        )
-        return order_id("chaos", key), command
+    def opened(self) -> AbstractAsyncContextManager[Any]:
+        """While this is entered, waves may be prepared and placed."""
+        return nullcontext()
+
+    @abstractmethod
+    def wave(self, number: int) -> Wave:
+        """The wave with this number, from 0."""
+
+    @abstractmethod
+    def intended(self) -> int:
+        """How many were to begin until now."""
+
+    @abstractmethod
+    def ended(self) -> int:
+        """How many of them have come to an end."""
+
+    @abstractmethod
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Flow → what became of its sagas."""
+
+    @abstractmethod
+    def taken(self, monotonic_to_ms: float) -> Iterable[Taken]:
+        """Of what nothing was wrong with and has ended. monotonic_to_ms: what the wall clock (ms) is ahead"""
+
+    @abstractmethod
+    def problems(self, audit: Mapping[str, Any] | None) -> list[str]:
+        """Answers that are not promised, and ends that may not be. audit: what it has counted, if it could"""
 
 
 class Load:
-    """Places orders from `start` to `finish`, in a thread of its own.
+    """Places all that is to be placed from `start` to `finish`, in a thread of its own."""
 
-    rate: orders per second
-    """
-
-    def __init__(
-        self,
-        run: str,
-        seed: int,
-        rate: float,
-        *,
-        urls: Sequence[str],
-        client_config: ClientConfig,
-        namespace: str,
-        codec: Codec,
-        placed: Placed,
-        seen: Seen,
-    ) -> None:
-        self.placed, self.rate = placed, rate
-        self._run, self._seed, self._seen = run, seed, seen
-        self._urls, self._codec = urls, codec
-        self._sender = Sender(client_config, namespace, codec, run)
+    def __init__(self, sources: Sequence[Source], means: Means, doomed: Doomed) -> None:
+        self.sources, self.doomed = sources, doomed
+        self._means = means
         self._finish = threading.Event()
         self._thread = threading.Thread(target=self._in_thread, name="load", daemon=True)
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self.began = 0.0
-        self.doomed = Doomed(run)
 
     def start(self) -> None:
         self._thread.start()
 
     def finish(self) -> None:
-        """The wave under way is the last."""
+        """The waves under way are the last."""
         self._finish.set()
 
     @property
@@ -178,17 +164,36 @@ class Load:
         if self._error is not None:
             raise self._error
 
-    def intended(self) -> int:
-        """Orders whose time has come."""
-        return sum(len(each.intended) for each in self.placed.customers)
+    # ---- what is there
 
-    def encode(self, event: Event, saga: str, flow: str = FLOW) -> bytes:
-        return self._codec.encode(event, Meta(id=f"chaos/{self._run}/{saga}", saga=saga, flow=flow, cause=""))
+    def intended(self) -> str:
+        """How much was to begin until now, in words."""
+        return ", ".join(f"{each.intended()} {each.what}" for each in self.sources)
 
-    def stock_for_doomed(self) -> tuple[str, bytes]:
-        """(sku, delivery) so that orders whose handler fails take nothing from the others."""
-        delivery = StockReceived(sku=DOOMED_SKU, quantity=len(DOOMED) * DOOMED_EACH)
-        return DOOMED_SKU, self.encode(delivery, f"{self._run}/doomed", RESTOCK)
+    def ended(self) -> int:
+        return sum(each.ended() for each in self.sources)
+
+    def open(self) -> int:
+        """Sagas that are looked for and have neither ended nor are parked."""
+        means = self._means
+        seen, sagas = means.seen, means.sagas
+        parked = sum(saga in sagas and saga not in seen.endings for saga in seen.parked_sagas)
+        return len(sagas) - len(seen.endings) - parked
+
+    def take_doomed(self, decision: str) -> Doom:
+        """A saga that this decision fails on: looked for from now on."""
+        doom = self.doomed.take(decision)
+        self._means.sagas[doom.saga] = doom.flow
+        return doom
+
+    def encode(self, doom: Doom) -> tuple[str, str, bytes]:
+        """(topic, key, value) of what begins it."""
+        means = self._means
+        topic = means.codec.type_of(type(doom.event)).topic
+        field = means.topics.topics[topic].key
+        key = doom.saga if field in (None, "saga") else getattr(doom.event, str(field))
+        meta = Meta(id=f"chaos/{means.run}/{doom.saga}", saga=doom.saga, flow=doom.flow, cause="")
+        return topic, key, means.codec.encode(doom.event, meta)
 
     # ---- in the thread
 
@@ -201,59 +206,33 @@ class Load:
 
     async def _all(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        async with self._sender.polling(), asyncio.TaskGroup() as group:
-            wave = await self._wave(0)
-            begins = self.began = time.monotonic() + 0.5
-            number = 0
-            while True:
-                group.create_task(wave.place_all(begins))
-                begins += len(wave.plan.placements) / self.rate
-                number += 1
-                await self._until(begins - AHEAD)
-                upcoming = await self._wave(number) if not self._finish.is_set() else None
-                await self._until(begins)
-                if upcoming is None or self._finish.is_set():
-                    return
-                self._add(upcoming.plan)
-                wave = upcoming
-                self.placed.customers.append(wave)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._means.sender.polling())
+            for source in self.sources:
+                await stack.enter_async_context(source.opened())
+            first = [source.wave(0) for source in self.sources]
+            await asyncio.gather(*(wave.prepare() for wave in first))
+            self.began = time.monotonic() + 0.5
+            async with asyncio.TaskGroup() as group:
+                for source, wave in zip(self.sources, first, strict=True):
+                    group.create_task(self._keep_on(source, wave, group))
+
+    async def _keep_on(self, source: Source, wave: Wave, group: asyncio.TaskGroup) -> None:
+        begins, number = self.began, 0
+        while True:
+            wave.begin()
+            group.create_task(wave.place(begins))
+            begins += wave.size / source.rate
+            number += 1
+            await self._until(begins - AHEAD)
+            upcoming = source.wave(number)
+            if not self._finish.is_set():
+                await upcoming.prepare()
+            await self._until(begins)
+            if self._finish.is_set():
+                return
+            wave = upcoming
 
     async def _until(self, at: float) -> None:
         while (left := at - time.monotonic()) > 0:
             await asyncio.sleep(min(left, 0.2))
-
-    async def _wave(self, number: int) -> Customers:
-        """A wave whose stock is there."""
-        wave = Customers(
-            self._plan(number),
-            urls=self._urls,
-            sender=self._sender,
-            seen=self._seen,
-            rate=self.rate,
-            outage=_nothing,
-            answer_within=ANSWER_WITHIN,
-            handed_over=True,
-        )
-        if number == 0:
-            self._add(wave.plan)
-            self.placed.customers.append(wave)
-        await wave.deliver_stock()
-        return wave
-
-    def _plan(self, number: int) -> Plan:
-        wishes = Wishes(
-            run=f"{self._run}.{number}",
-            orders=max(LEAST_IN_WAVE, round(self.rate * WAVE_SECONDS)),
-            seed=self._seed * 1_000_003 + number,
-            possible=frozenset(Kinds) - LEFT_TO_FAULTS,
-        )
-        return plans.make(wishes, order_id)
-
-    def _add(self, plan: Plan) -> None:
-        for placement in plan.placements:
-            self.placed.placements[placement.order] = placement
-        self.placed.sagas.update(placement.order for placement in plan.placements)
-
-
-async def _nothing() -> None:
-    """The gateway goes away when a fault says so, not when the plan does."""

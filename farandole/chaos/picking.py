@@ -32,11 +32,12 @@ class Picking:
         return self._world.partitions
 
     def pick_worker(self, rng: Random, service: str | None = None) -> Worker:
-        """A worker that is well, of a service that has another one that is. Refused: there is none at present."""
+        """A worker that is well, of a service that has another one that is, or never has. Refused: there is none at
+        present."""
         services = [service] if service else rng.sample(self.services, len(self.services))
         for name in services:
             well = [worker for worker in self._world.workers(name) if self._is_well(worker)]
-            if len(well) > 1:
+            if len(well) > self._world.spared:
                 worker = well[rng.randrange(len(well))]
                 if self._world.claim(worker.name, self):
                     self._claims.append(worker.name)

@@ -12,23 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from farandole.chaos.injecting import Done
-from farandole.demo.plan import Kinds, Placement
+from farandole.chaos.load import Taken
 from farandole.demo.report import percentile
-from farandole.partitioner import partition_of
 
 SHOWN: Final = 60
 """Faults that are shown to people one by one; --json has all of them."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """One order that nothing was wrong with: when it was meant to be placed (ms since 1970), seconds to its end, and
-    the partitions that it went through: its own, and those of its skus."""
-
-    at: int
-    seconds: float
-    home: int
-    stock: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -58,8 +46,11 @@ class Row:
 
 @dataclass
 class Outcome:
+    """orders: all of them together; flows: each flow's sagas"""
+
     run: dict[str, Any]
     orders: dict[str, int]
+    flows: dict[str, dict[str, int]]
     faults: list[Row]
     kinds: list[dict[str, Any]]
     latency: dict[str, dict[str, Any]]
@@ -79,24 +70,13 @@ class Outcome:
         return {"ok": self.ok, **fields, "faults": [dataclasses.asdict(row) for row in self.faults]}
 
 
-def taken_of(
-    placements: Mapping[str, Placement],
-    intended: Mapping[str, float],
-    ended: Mapping[str, float],
-    monotonic_to_ms: float,
-    partitions: int,
-) -> list[Taken]:
-    """Orders that nothing was wrong with, and that have ended, by when they were meant to be placed.
-
-    monotonic_to_ms: what the wall clock (ms) is ahead of the monotonic one
-    """
-    found = []
-    for order, placement in placements.items():
-        if placement.kind is Kinds.PLAIN and order in intended and order in ended:
-            at = int(intended[order] * 1000 + monotonic_to_ms)
-            stock = frozenset(partition_of(line.sku, partitions) for line in placement.command.lines)
-            found.append(Taken(at, ended[order] - intended[order], partition_of(order, partitions), stock))
-    return sorted(found, key=lambda each: each.at)
+def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Of several flows together."""
+    found: dict[str, int] = {}
+    for each in counts:
+        for what, number in each.items():
+            found[what] = found.get(what, 0) + number
+    return found
 
 
 def row_of(done: Done, taken: Iterable[Taken], began: int) -> Row:
@@ -121,11 +101,9 @@ def row_of(done: Done, taken: Iterable[Taken], began: int) -> Row:
     )
 
 
-def _goes_through(order: Taken, affects: Mapping[str, set[int]]) -> bool:
-    """Whether an order needs a partition that stood still."""
-    if any(order.home in partitions for partitions in affects.values()):
-        return True
-    return bool(order.stock & affects.get("inventory", set()))
+def _goes_through(taken: Taken, affects: Mapping[str, set[int]]) -> bool:
+    """Whether it needs a partition that stood still."""
+    return any(taken.through.get(service, frozenset()) & partitions for service, partitions in affects.items())
 
 
 def kinds_of(rows: Iterable[Row], taken: list[Taken], done: Mapping[int, Done]) -> list[dict[str, Any]]:
@@ -229,10 +207,13 @@ def print_outcome(outcome: Outcome, console: Any) -> None:
 
 def _figures(outcome: Outcome) -> Iterable[str]:
     yield "seconds: " + ", ".join(f"{name.replace('_', ' ')} {took:.0f}" for name, took in outcome.seconds.items())
-    yield "orders: " + ", ".join(f"{number} {what}" for what, number in outcome.orders.items())
+    if outcome.orders:
+        yield "orders: " + ", ".join(f"{number} {what}" for what, number in outcome.orders.items())
+    for flow, counts in outcome.flows.items() if len(outcome.flows) > 1 or not outcome.orders else ():
+        yield f"{flow}: " + ", ".join(f"{number} {what}" for what, number in counts.items())
     for name, figures in outcome.latency.items():
         yield (
-            f"what nothing was wrong with, {name}: {figures['orders']} orders, p50 {_ms(figures['p50_ms'])} ms, "
+            f"what nothing was wrong with, {name}: {figures['orders']}, p50 {_ms(figures['p50_ms'])} ms, "
             f"p99 {_ms(figures['p99_ms'])} ms, longest {_ms(figures['max_ms'])} ms"
         )
     for name, count in sorted(outcome.refused.items()):

@@ -17,31 +17,35 @@ from typing import Any, Final
 from farandole import config
 from farandole.chaos import report, schedule
 from farandole.chaos.brokers import Brokers
+from farandole.chaos.doomed import Doomed
 from farandole.chaos.fault import Fault
 from farandole.chaos.injecting import Done, Injector, mark_alone
-from farandole.chaos.load import Load, Placed
+from farandole.chaos.load import Load, Means, Source
+from farandole.chaos.logins import Logins
 from farandole.chaos.monitor import Monitor
 from farandole.chaos.options import WARM_UP, Options, kinds
 from farandole.chaos.ordering import check
+from farandole.chaos.orders import Orders
 from farandole.chaos.report import Outcome
+from farandole.chaos.transfers import Transfers
 from farandole.chaos.world import World
 from farandole.demo import report as orders_report
-from farandole.demo.flows import FLOW, services_of
+from farandole.demo.sending import Sender
 from farandole.demo.stage import load_codec
-from farandole.demo.watch import Watcher
+from farandole.demo.watch import Seen, Watcher
 from farandole.errors import AuditError
 from farandole.sandbox import SYSTEMS
 from farandole.system import Progress, System
 from farandole.topics import Topics
 
 ENDED_FIRST: Final = 20
-"""Orders that have ended before the first fault: brokers that have just begun are slow."""
+"""Sagas that have ended before the first fault: brokers that have just begun are slow."""
 
 WARM_WITHIN: Final = 90.0
 LOOK_EVERY: Final = 0.2
 STILL_FOR: Final = 1.5
 SETTLED_WITHIN: Final = 240.0
-"""Seconds for the last orders to end when everything is healed: the longest deadline and its compensation, twice."""
+"""Seconds for the last sagas to end when everything is healed: the longest deadline and its compensation, twice."""
 
 READY_AGAIN: Final = 120.0
 KEPT: Final = 3
@@ -55,6 +59,7 @@ def prepared(options: Options, progress: Progress) -> Iterator[Chaos]:
     chosen = kinds(options)
     topics = _topics(options.partitions)
     directory = _new_directory()
+    doomed = Doomed(directory.name, options.flows, options.partitions)
     began = time.monotonic()
     chaos: Chaos | None = None
 
@@ -72,19 +77,19 @@ def prepared(options: Options, progress: Progress) -> Iterator[Chaos]:
         system = System(
             directory,
             namespace=f"{directory.name}-",
-            workers=dict.fromkeys(services_of([FLOW]), options.workers),
-            services=services_of([FLOW]),
+            workers=dict.fromkeys(options.flows.services, options.workers),
+            services=options.flows.services,
             environment={
                 "KAFKA_BOOTSTRAP_SERVERS": brokers.workers_servers,
                 "FARANDOLE_HOME": str(directory / "home"),
-                "FARANDOLE_FAIL": _doomed(directory.name),
+                "FARANDOLE_FAIL": doomed.setting,
             },
             client_config=brokers.client_config,
             progress=progress,
             topics=topics,
         )
         stack.enter_context(system)
-        chaos = stack.enter_context(Chaos(options, chosen, directory, brokers, system, progress, began))
+        chaos = stack.enter_context(Chaos(options, chosen, directory, brokers, system, doomed, progress, began))
         yield chaos
         progress("stopping", 0, 0)
 
@@ -94,12 +99,6 @@ def _topics(partitions: int) -> Topics:
     found = Topics.load(config.project_root() / "topics.yaml")
     fewer = {name: dataclasses.replace(topic, partitions=partitions) for name, topic in found.topics.items()}
     return dataclasses.replace(found, topics=fewer)
-
-
-def _doomed(run: str) -> str:
-    from farandole.chaos.load import Doomed
-
-    return Doomed(run).setting
 
 
 def _new_directory() -> Path:
@@ -123,6 +122,18 @@ def _save_logs(directory: Path) -> None:
     shutil.copytree(directory / "kafka" / "logs", directory / "brokers", dirs_exist_ok=True)
 
 
+def sources_of(options: Options, means: Means) -> list[Source]:
+    """The load: every flow has the same share of it."""
+    flows = options.flows
+    of: list[tuple[type[Source], tuple[str, ...]]] = [
+        (Orders, flows.orders),
+        (Transfers, flows.transfers),
+        (Logins, flows.logins),
+    ]
+    share = options.rate / len(flows.keys)
+    return [source(means, some, share * len(some)) for source, some in of if some]
+
+
 class Chaos:
     """A run that is ready to begin."""
 
@@ -133,6 +144,7 @@ class Chaos:
         directory: Path,
         brokers: Brokers,
         system: System,
+        doomed: Doomed,
         progress: Progress,
         began: float,
     ) -> None:
@@ -143,23 +155,26 @@ class Chaos:
         self.seconds: dict[str, float] = {"setting_up": time.monotonic() - began}
         self._started = began
         self.codec = load_codec(system.root, system.namespace)
-        self.placed = Placed()
+        self.sagas: dict[str, str] = {}
+        """All that are looked for, and the flow of each."""
+        self.seen = Seen(self.sagas.keys())
         self.watcher = Watcher(
-            self.placed.sagas, brokers.client_config, system.namespace, system.topics, self.codec, everything=True
+            self.seen, brokers.client_config, system.namespace, system.topics, self.codec, everything=True
         )
-        self.load = Load(
-            directory.name,
-            options.seed,
-            options.rate,
-            urls=[worker.port.url for worker in system.workers["order"]],
-            client_config=brokers.client_config,
-            namespace=system.namespace,
-            codec=self.codec,
-            placed=self.placed,
-            seen=self.watcher.seen,
-        )
+        means = self._means()
+        self.load = Load(sources_of(options, means), means, doomed)
         self.monitor = Monitor(brokers.client_config, system.namespace, system.topics)
-        self.world = World(brokers, system, self.load, self.watcher, self.monitor, self.codec, options.seed)
+        self.world = World(
+            brokers,
+            system,
+            self.load,
+            self.watcher,
+            self.monitor,
+            self.codec,
+            seed=options.seed,
+            callers=options.flows.callers,
+            spared=min(1, options.workers - 1),
+        )
         left = max(1.0, options.seconds - WARM_UP)
         self.injector = Injector(
             self.world,
@@ -169,6 +184,23 @@ class Chaos:
             options.at_once,
         )
         self._failed: list[BaseException] = []
+
+    def _means(self) -> Means:
+        system, config = self.system, self.brokers.client_config
+        return Means(
+            run=self.directory.name,
+            seed=self.options.seed,
+            partitions=self.options.partitions,
+            client_config=config,
+            namespace=system.namespace,
+            topics=system.topics,
+            codec=self.codec,
+            sender=Sender(config, system.namespace, self.codec, self.directory.name),
+            seen=self.seen,
+            sagas=self.sagas,
+            urls={service: [worker.port.url for worker in workers] for service, workers in system.workers.items()},
+            mail=lambda: system.sandbox.admin_urls["mail"],
+        )
 
     def __enter__(self) -> Chaos:
         return self
@@ -188,8 +220,8 @@ class Chaos:
             self.world.set_faults(system)
         tending = threading.Thread(target=self._tend, name="tending", daemon=True)
         tending.start()
-        sku, delivery = self.load.stock_for_doomed()
-        self.world.send("stock", delivery, sku.encode())
+        for each in self.load.doomed.needed():
+            self.world.begin(each)
         ms = time.time_ns() / 1e6
         monotonic = time.monotonic() * 1000
         self.load.start()
@@ -211,21 +243,21 @@ class Chaos:
         started = time.monotonic()
         self._wait(lambda: bool(self.load.began) and time.monotonic() - self.load.began >= WARM_UP, "warming up")
         self._wait(
-            lambda: len(self.watcher.seen.endings) >= ENDED_FIRST or time.monotonic() - started > WARM_WITHIN,
+            lambda: self.load.ended() >= ENDED_FIRST or time.monotonic() - started > WARM_WITHIN,
             "warming up",
         )
         self.injector.start()
         until = self.load.began + self.options.seconds
         self._wait(lambda: not self.injector.running and time.monotonic() >= until, "breaking")
         self.load.finish()
-        self._wait(lambda: not self.load.running, "placing the last orders")
+        self._wait(lambda: not self.load.running, "placing the last ones")
 
     def _settle(self) -> None:
         self._ready_again()
         deadline = time.monotonic() + SETTLED_WITHIN
-        self._wait(lambda: not self._open() or time.monotonic() > deadline, "settling")
-        if left := self._open():
-            self.world.problem(f"{left} orders had not ended {SETTLED_WITHIN:.0f} s after everything was healed")
+        self._wait(lambda: not self.load.open() or time.monotonic() > deadline, "settling")
+        if left := self.load.open():
+            self.world.problem(f"{left} sagas had not ended {SETTLED_WITHIN:.0f} s after everything was healed")
             return
         before, since = None, time.monotonic()
         while time.monotonic() - since < STILL_FOR:
@@ -251,15 +283,6 @@ class Chaos:
         if missing := not_ready():
             self.world.problem(f"not ready {READY_AGAIN:.0f} s after the last fault: {', '.join(missing)}")
 
-    def _open(self) -> int:
-        """Orders that were placed and have neither ended nor are parked."""
-        seen = self.watcher.seen
-        return (
-            len(self.placed.sagas)
-            - len(seen.endings)
-            - len((seen.parked_sagas & self.placed.sagas) - set(seen.endings))
-        )
-
     # ---- waiting
 
     def _wait(self, happened: Callable[[], bool], phase: str) -> None:
@@ -269,12 +292,12 @@ class Chaos:
     def _look(self, phase: str) -> None:
         if self._failed:
             raise self._failed[0]
-        done, ended = len(self.injector.done), len(self.watcher.seen.endings)
+        done = len(self.injector.done)
         now = ", ".join(list(self.injector.under_way.values()))
-        orders = f"{self.load.intended()} orders placed, {ended} ended"
+        placed = f"{self.load.intended()} placed, {self.load.ended()} ended"
         wanted = self.injector.wanted
         self.progress(
-            f"{phase}: {done} of {wanted} faults, {orders}" + (f"; now {now}" if now else ""),
+            f"{phase}: {done} of {wanted} faults, {placed}" + (f"; now {now}" if now else ""),
             done,
             wanted,
         )
@@ -317,7 +340,8 @@ class Chaos:
                 self.system.namespace,
                 self.system.root,
                 settled=True,
-                gateway=self.system.sandbox.admin_urls["gateway"],
+                gateway=self.system.sandbox.admin_urls["gateway"] if "gateway" in self.world.callers else None,
+                mail=self.system.sandbox.admin_urls["mail"] if self.options.flows.logins else None,
                 progress=self.progress,
             )
         except AuditError as error:
@@ -336,33 +360,29 @@ class Chaos:
         audit: dict[str, Any] | None,
         monotonic_to_ms: float,
     ) -> Outcome:
-        seen, placed = self.watcher.seen, self.placed
-        problems += orders_report.some(placed.surprises())
-        problems += orders_report.some(orders_report.impossible_endings(placed.placements.values(), seen))
+        for source in self.load.sources:
+            problems += source.problems(audit)
         for system in SYSTEMS:
             if number := len(self.system.sandbox.state(system).violations):
                 problems.append(f"the {system} was asked {number} times for what may never happen")
         mark_alone(done)
-        ended = {order: ending.at for order, ending in seen.endings.items()}
-        intended = placed.intended()
-        taken = report.taken_of(placed.placements, intended, ended, monotonic_to_ms, self.world.partitions)
+        sources = self.load.sources
+        taken = sorted((each for of in sources for each in of.taken(monotonic_to_ms)), key=lambda each: each.at)
+        flows = {flow: counts for source in sources for flow, counts in source.counts().items()}
         began = int(self.load.began * 1000 + monotonic_to_ms)
         rows = [report.row_of(each, taken, began) for each in sorted(done, key=lambda each: each.at)]
         return Outcome(
             run={
                 "name": self.directory.name,
+                "flows": list(self.options.flows.keys),
                 "seed": self.options.seed,
                 "rate": self.options.rate,
                 "workers": self.options.workers,
                 "at_once": self.options.at_once,
                 "directory": str(self.directory),
             },
-            orders={
-                "placed": len(intended),
-                "accepted": len(seen.placed),
-                **{how: seen.ended[how] for how in ("completed", "cancelled", "refused")},
-                "parked": len(seen.parked_sagas),
-            },
+            orders=report.total(flows[flow] for flow in self.options.flows.orders),
+            flows=flows,
             faults=rows,
             kinds=report.kinds_of(rows, taken, {each.number: each for each in done}),
             latency=report.latency_of(taken, done),

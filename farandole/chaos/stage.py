@@ -1,8 +1,9 @@
 """What a fault may touch, what the system bears, and how it is put right again.
 
 Invariants: whatever was broken through a stage is put right by `heal`, in reverse order; what is broken belongs to one
-fault at a time; the last worker of a service that is well is nobody's to break, unless the fault asks for the whole
-service; never more than one broker is away (farandole.chaos.brokers). What is not borne is refused, with the reason.
+fault at a time; the last worker of a service that is well is nobody's to break, unless it is the only one or the fault
+asks for the whole service; never more than one broker is away (farandole.chaos.brokers). What is not borne is refused,
+with the reason.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ from farandole.chaos.monitor import CALLS, Source
 from farandole.chaos.picking import BROKERS, Picking
 from farandole.chaos.world import World
 from farandole.system import Worker
-
-CALLER: Final = {"gateway": "payment", "carrier": "shipping", "mail": "notification"}
-"""System of the outside world → the service that calls it."""
 
 AWAKE_FOR_MS: Final = 5_000
 """Until a broker that is back has learnt what has become of it: longer than its session."""
@@ -205,9 +203,14 @@ class Stage(Picking):
 
     # ---- the outside world
 
+    def outside(self, systems: Iterable[str]) -> list[str]:
+        """Those of these systems that some service of this run calls."""
+        return [system for system in systems if system in self._world.callers]
+
     def break_outside(self, system: str, **plan: Any) -> None:
         """Set a plan of faults (docs/sandbox.md) for `gateway`, `carrier` or `mail`, on top of what is always wrong
         there. Lifted by the healing."""
+        self._called(system)
         self._claim(system)
         self._broke(system)
         self._later(lambda: self._world.set_faults(system))
@@ -216,6 +219,7 @@ class Stage(Picking):
 
     def kill_outside(self, system: str) -> None:
         """kill -9 of `gateway`, `carrier` or `mail`; started again, with what it had done, by the healing."""
+        self._called(system)
         self._claim(system)
         self._broke(system)
 
@@ -228,19 +232,25 @@ class Stage(Picking):
         self._world.system.sandbox.kill(system)
         self._answers_after_healing(system)
 
-    def _answers_after_healing(self, system: str) -> None:
-        topic = f"{CALLER[system]}{CALLS}"
-        self.affects.setdefault(CALLER[system], set()).update(range(self._world.partitions))
+    def _called(self, system: str) -> None:
+        if system not in self._world.callers:
+            raise Refused(f"no service of this run calls {system}")
 
-        def answered() -> int | None:
+    def _answers_after_healing(self, system: str) -> None:
+        callers, everywhere = self._world.callers[system], range(self._world.partitions)
+        for service in callers:
+            self.affects.setdefault(service, set()).update(everywhere)
+
+        def answered(service: str) -> int | None:
             if self.healed is None:
                 return None
-            times = [self._world.monitor.first_after(topic, p, self.healed) for p in range(self._world.partitions)]
+            times = [self._world.monitor.first_after(f"{service}{CALLS}", p, self.healed) for p in everywhere]
             return min((time for time in times if time is not None), default=None)
 
-        self.watch(answered)
+        for service in callers:
+            self.watch(partial(answered, service))
 
-    # ---- messages and orders
+    # ---- messages and sagas
 
     def hears(self, topic: str) -> list[str]:
         """Services that hear a topic."""
@@ -274,20 +284,18 @@ class Stage(Picking):
         return self._world.load.doomed.left()
 
     def place_doomed(self, decision: str) -> str:
-        """Place an order on which this decision always fails; returns its id.
+        """Begin an order, a transfer or a login on which this decision always fails; returns its id.
 
         Recovered when it is parked; or has ended, because another fault stopped it before it came to that decision.
         """
         if decision not in self.decisions():
-            raise Refused(f"no order is left on which {decision} fails")
-        order, command = self._world.load.doomed.take(decision)
-        self._broke(f"{decision} of {order}")
-        seen = self._world.seen
-        self._world.load.placed.sagas.add(order)
-        self._world.send("order.commands", self._world.load.encode(command, order), order.encode())
-        service = decision.partition(".")[0]
-        self.watch(lambda: now_ms() if (service, order) in seen.parked or order in seen.endings else None)
-        return order
+            raise Refused(f"nothing is left on which {decision} fails")
+        doom = self._world.load.take_doomed(decision)
+        self._broke(f"{decision} of {doom.saga}")
+        seen, service = self._world.seen, decision.partition(".")[0]
+        self._world.begin(doom)
+        self.watch(lambda: now_ms() if (service, doom.saga) in seen.parked or doom.saga in seen.endings else None)
+        return doom.saga
 
     # ---- in general
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import Producer
 
 from farandole.chaos.brokers import Brokers
+from farandole.chaos.doomed import Doom
+from farandole.chaos.flows import bound_events
 from farandole.chaos.load import Load
 from farandole.chaos.monitor import Monitor, Source
 from farandole.codec import Codec
 from farandole.demo import mischief
 from farandole.demo.watch import Seen, Watcher
 from farandole.errors import BrokerError, CodecError, FarandoleError
-from farandole.event import Event
-from farandole.flow import load_flows
 from farandole.system import System, Worker
 
 TEND_EVERY: Final = 0.5
@@ -44,12 +44,27 @@ class Death:
 
 
 class World:
-    """Made when everything runs."""
+    """Made when everything runs.
+
+    callers: system of the outside world → services of this run that call it
+    spared:  workers of each service that a fault leaves well
+    """
 
     def __init__(
-        self, brokers: Brokers, system: System, load: Load, watcher: Watcher, monitor: Monitor, codec: Codec, seed: int
+        self,
+        brokers: Brokers,
+        system: System,
+        load: Load,
+        watcher: Watcher,
+        monitor: Monitor,
+        codec: Codec,
+        *,
+        seed: int,
+        callers: Mapping[str, Sequence[str]],
+        spared: int,
     ) -> None:
         self.brokers, self.system, self.load, self.watcher, self.monitor = brokers, system, load, watcher, monitor
+        self.callers, self.spared = callers, spared
         self.namespace = system.namespace
         self.partitions = system.topics.topics["order"].partitions
         self.problems: list[str] = []
@@ -60,7 +75,7 @@ class World:
         self._halt = threading.Event()
         self._again: dict[str, float] = {}
         self._codec = codec
-        self._bound = _bound()
+        self._bound = bound_events(system.services)
         self._heard = {
             service: {codec.type_of(event).topic for event in bound} for service, bound in self._bound.items()
         }
@@ -159,6 +174,11 @@ class World:
             raise BrokerError(f"a record was not written to {topic}: {failed[0] if failed else 'no answer'}")
         return found[0]
 
+    def begin(self, doom: Doom) -> None:
+        """Write what begins a saga, as a client would."""
+        topic, key, value = self.load.encode(doom)
+        self.send(topic, value, key.encode())
+
     # ---- looking after it
 
     def tend(self) -> None:
@@ -194,12 +214,3 @@ class World:
             elif now >= at:
                 del self._again[worker.name]
                 self.system.restart(worker.service, worker.index)
-
-
-def _bound() -> dict[str, set[type[Event]]]:
-    """Service → events that it has a decision for, in whatever flow."""
-    bound: dict[str, set[type[Event]]] = {}
-    for flow in load_flows("flows").values():
-        for service in flow.services:
-            bound.setdefault(service, set()).update(event for event, _ in flow.of_service(service))
-    return bound

@@ -15,14 +15,23 @@ from farandole.errors import ConfigError, FarandoleError
 
 
 def command(
-    orders: Annotated[int, typer.Option(help="Orders to place, at the least.")] = 2_000,
+    orders: Annotated[
+        int, typer.Option(help="Orders to place, at the least; transfers and logins count among them.")
+    ] = 2_000,
+    flow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Flows, with commas: order (unless said otherwise), order-pay-first, …, transfer, login; or all. "
+            "Each has the same share of the load."
+        ),
+    ] = None,
     faults: Annotated[
         int | None, typer.Option(help="Faults to inject; otherwise one every five seconds while orders are placed.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="Minutes to place orders for, at the least.", min=0, max=10_000)] = 0.0,
     seed: Annotated[int, typer.Option(help="Which faults, in which order, and what they hit.")] = 0,
     rate: Annotated[float, typer.Option(help="Orders placed per second.", min=1, max=10_000)] = 20.0,
-    workers: Annotated[int, typer.Option(help="Workers of each service.")] = 2,
+    workers: Annotated[int, typer.Option(help="Workers of each service; of 1, nobody takes over.")] = 2,
     partitions: Annotated[int, typer.Option(help="Partitions of each topic.")] = 3,
     at_once: Annotated[int, typer.Option(help="Faults at the same time, at the most.", min=1, max=20)] = 3,
     only: Annotated[str, typer.Option(help="Kinds of fault, with commas between; otherwise all.")] = "",
@@ -35,12 +44,15 @@ def command(
 ) -> None:
     """Break a whole system under load, on purpose, and audit what is left.
 
-    Three brokers, two workers of each service, orders in an open loop, and faults from a seed: killed workers and
-    brokers, zombies, cut networks, outages, poison. Exit code 0 only if the audit and the check of every saga's order
-    hold, and the system recovered from every fault in time.
+    Three brokers, two workers of each service of the flows, orders in an open loop, and faults from a seed: killed
+    workers and brokers, zombies, cut networks, outages, poison. Exit code 0 only if the audit and the check of every
+    saga's order hold, and the system recovered from every fault in time.
 
     Example: farandole chaos --orders 20000 --faults 200
+             farandole chaos --flow order-orchestrated,transfer
+             farandole chaos --flow all --workers 1
     """
+    from farandole.chaos.flows import Flows
     from farandole.chaos.options import Options, kinds
 
     options = Options(
@@ -54,6 +66,7 @@ def command(
         partitions=partitions,
         only=tuple(name.strip() for name in only.split(",") if name.strip()),
         plugins=tuple(plugins or ()),
+        flows=Flows.named(flow or ()),
     )
     if list_kinds:
         _list(kinds(options), as_json)

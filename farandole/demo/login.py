@@ -104,29 +104,31 @@ def latency_of(seconds: list[float]) -> dict[str, float]:
 async def register(on: Stage, guests: Sequence[Visitor]) -> None:
     """All but the strangers are in the directory, before anybody comes."""
     sender = Sender(on.client_config, on.namespace, on.codec, "register")
-    known = [guest for guest in guests if guest.way is not Ways.STRANGER]
     async with sender.polling():
-        written = await asyncio.gather(
-            *(
-                sender.send(
-                    events.UserRegistered(user=guest.user, address=guest.address),
-                    f"register-{guest.user}",
-                    "register/1",
-                    key=guest.user,
-                )
-                for guest in known
-            )
-        )
+        written = await enrol(sender, guests)
     topic = on.codec.type_of(events.UserRegistered).topic
     last: dict[Place, int] = {}
-    for partition, offset in written:
+    for partition, offset in written.values():
         last[topic, partition] = max(offset, last.get((topic, partition), 0))
     deadline = time.monotonic() + SETTLED_WITHIN
     while not await asyncio.to_thread(_has_heard, on, last):
         on.check()
         if time.monotonic() > deadline:
-            raise FarandoleError(f"the directory has not heard of {len(known)} users in {SETTLED_WITHIN:.0f} s")
+            raise FarandoleError(f"the directory has not heard of {len(written)} users in {SETTLED_WITHIN:.0f} s")
         await asyncio.sleep(LOOK_EVERY)
+
+
+async def enrol(sender: Sender, guests: Sequence[Visitor]) -> dict[str, tuple[int, int]]:
+    """Write all but the strangers down for the directory, which has yet to hear of them.
+
+    Returns where (partition, offset) each user's registration lies. Only while the sender is polling.
+    """
+    known = [guest for guest in guests if guest.way is not Ways.STRANGER]
+    registered = [events.UserRegistered(user=guest.user, address=guest.address) for guest in known]
+    places = await asyncio.gather(
+        *(sender.send(each, f"register-{each.user}", "register/1", key=each.user) for each in registered)
+    )
+    return {guest.user: place for guest, place in zip(known, places, strict=True)}
 
 
 def _has_heard(on: Stage, last: dict[Place, int]) -> bool:
@@ -146,7 +148,7 @@ class Demo:
         self.seconds: dict[str, float] = {}
         self.guests = visitors(options.logins, options.seed, options.plain, "" if on.own else f"{on.run}-")
         self._urls = urls
-        self.visits = Visits(urls, on.outside_url("mail"), options.rate)
+        self.visits = Visits(urls, lambda: on.outside_url("mail"), options.rate)
 
     @classmethod
     def of_system(cls, system: System, options: Options) -> Demo:

@@ -90,7 +90,9 @@ KINDS: Final[dict[Kinds, Kind]] = {
 }
 
 _OR_OVERDUE: Final = {
-    name: kind.ends | {OVERDUE} for name, kind in KINDS.items() if name is Kinds.EXPIRING or NO_ANSWER in kind.ends
+    name: kind.ends | {OVERDUE}
+    for name, kind in KINDS.items()
+    if name in (Kinds.SOLD_OUT, Kinds.EXPIRING) or NO_ANSWER in kind.ends
 }
 
 ENDS_ELSEWHERE: Final[dict[str, dict[Kinds, frozenset[str]]]] = {

@@ -23,7 +23,7 @@ from farandole.demo.plan import Kinds, Plan, Way, Wishes, make
 from farandole.demo.report import Outcome, print_outcome
 from farandole.demo.sending import Sender
 from farandole.demo.stage import Stage
-from farandole.demo.watch import Watcher
+from farandole.demo.watch import Seen, Watcher
 from farandole.errors import AuditError, ConfigError, FarandoleError
 from farandole.system import Progress, checked_counts
 
@@ -163,8 +163,8 @@ class _Play:
         self.phase = "preparing"
         on = self.stage
         orders = frozenset(placement.order for placement in self.plan.placements)
-        self.watcher = Watcher(orders, on.client_config, on.namespace, on.topics, on.codec, everything=on.own)
-        self.seen = self.watcher.seen
+        self.seen = Seen(orders)
+        self.watcher = Watcher(self.seen, on.client_config, on.namespace, on.topics, on.codec, everything=on.own)
         failures = self.options.failures
         self.customers = Customers(
             self.plan,

@@ -10,16 +10,18 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 
 from events import CloseAccount
+from farandole.demo import place
 from farandole.demo.place import ANSWER_WITHIN, GIVE_UP_AFTER, MOST_SURPRISES, REPEAT_PAUSES, UNFINISHED
 from farandole.demo.sending import Sender
-from farandole.demo.transfer_plan import COMPLETED, Asked, TransferPlan
+from farandole.demo.transfer_plan import COMPLETED, Account, Asked, TransferPlan
 from farandole.demo.watch import Seen
 
 TRANSFER, ACCOUNT = "transfer/1", "account/1"
@@ -34,14 +36,30 @@ PROMISED: Final = {
 }
 """What each request may be answered with; what was repeated, also with 200."""
 
+HANDED_OVER: Final = {"start" if what == "place" else what: also for what, also in place.HANDED_OVER.items()}
+"""And where partitions move all the time."""
+
 LOOKED_AT: Final = 20
 
 
 class Bank:
-    """The customers of a bank."""
+    """The customers of a bank.
 
-    def __init__(self, plan: TransferPlan, urls: Mapping[str, list[str]], sender: Sender, seen: Seen) -> None:
+    answer_within, handed_over: as for farandole.demo.place.Customers
+    """
+
+    def __init__(
+        self,
+        plan: TransferPlan,
+        urls: Mapping[str, Sequence[str]],
+        sender: Sender,
+        seen: Seen,
+        *,
+        answer_within: float = ANSWER_WITHIN,
+        handed_over: bool = False,
+    ) -> None:
         self.plan, self._sender, self._seen = plan, sender, seen
+        self._answer_within, self._handed_over = answer_within, handed_over
         self._urls = {service: itertools.cycle(some) for service, some in urls.items()}
         self.intended: dict[str, float] = {}
         self.answered: dict[str, float] = {}
@@ -50,26 +68,34 @@ class Bank:
         self.surprises: list[str] = []
         self._slots = asyncio.Semaphore(UNFINISHED)
 
-    def open(self) -> Any:
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
         """While this is entered, requests can be sent."""
-        return _Opened(self)
+        timeout = aiohttp.ClientTimeout(total=self._answer_within)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with self._sender.polling(), aiohttp.ClientSession(timeout=timeout, connector=connector) as self.http:
+            yield
 
     async def open_accounts(self) -> None:
         """Commands to one account lie in one partition, so no debit can be sooner than what is sent here."""
-        send = self._sender.send
-        for account in self.plan.accounts:
-            name = account.name
-            await send(account.opening, f"{self.plan.run}/open/{name}", ACCOUNT, name)
-            await send(account.deposit, f"{self.plan.run}/fund/{name}", ACCOUNT, name)
-            if account.closed:
-                await self._close(name)
+        await asyncio.gather(*(self._open(account) for account in self.plan.accounts))
+
+    async def _open(self, account: Account) -> None:
+        name, send = account.name, self._sender.send
+        await send(account.opening, f"{self.plan.run}/open/{name}", ACCOUNT, name)
+        await send(account.deposit, f"{self.plan.run}/fund/{name}", ACCOUNT, name)
+        if account.closed:
+            await self._close(name)
 
     async def _close(self, name: str) -> None:
         await self._sender.send(CloseAccount(account=name), f"{self.plan.run}/close/{name}", ACCOUNT, name)
 
-    async def move_all(self, rate: float) -> None:
-        """Every transfer when it is due; returns when each has its answer."""
-        began = time.monotonic()
+    async def move_all(self, rate: float, began: float | None = None) -> None:
+        """Every transfer when it is due; returns when each has its answer.
+
+        began: when the first one is due, monotonic clock; None: now
+        """
+        began = time.monotonic() if began is None else began
         rejected = list(self.plan.rejected)
         async with asyncio.TaskGroup() as group:
             for number, asked in enumerate(self.plan.placements):
@@ -138,6 +164,8 @@ class Bank:
         status, said, attempts = await self._until_answered(service, method, path, body)
         self.answers[what, str(status or "none")] += 1
         fine = PROMISED[what] | (allowed or set()) | ({200} if attempts > 1 else set())
+        if self._handed_over:
+            fine |= HANDED_OVER.get(what, set())
         if status not in fine:
             self._surprise(f"{method} {path} ({what}) was answered with {status}: {str(said)[:200]}")
         return status, said if isinstance(said, dict) else {}
@@ -164,23 +192,6 @@ class Bank:
 
     http: aiohttp.ClientSession
     """While it is open."""
-
-
-class _Opened:
-    """A bank whose customers can reach it."""
-
-    def __init__(self, bank: Bank) -> None:
-        self._bank = bank
-        self._polling: Any = bank._sender.polling()
-
-    async def __aenter__(self) -> None:
-        await self._polling.__aenter__()
-        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
-        self._bank.http = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
-
-    async def __aexit__(self, *error: Any) -> None:
-        await self._bank.http.close()
-        await self._polling.__aexit__(*error)
 
 
 def body_of(command: Any) -> bytes:

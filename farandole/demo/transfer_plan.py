@@ -16,7 +16,8 @@ from agents.transfers import transfer_id
 from events import CloseAccount, FundAccount, OpenAccount, StartTransfer
 
 COMPLETED, FAILED, REFUNDED, PARKED = "completed", "failed", "refunded", "parked"
-ANY: Final = frozenset({COMPLETED, FAILED, REFUNDED})
+ENDS: Final = (COMPLETED, FAILED, REFUNDED)
+ANY: Final = frozenset(ENDS)
 
 PLENTY: Final = 1_000_000
 HURRIED: Final = 1
@@ -122,15 +123,24 @@ class TransferPlan:
 
 
 def make(
-    run: str, prefix: str, count: int, seed: int, failures: bool, ways: tuple[str, ...], planted: bool
+    run: str,
+    prefix: str,
+    count: int,
+    seed: int,
+    failures: bool,
+    ways: tuple[str, ...],
+    planted: bool,
+    patient: int = PATIENT,
 ) -> TransferPlan:
-    """prefix: of accounts and customers, for a system that others use too; planted: one transfer can be made to fail"""
-    return _Maker(prefix, seed, ways).plan(run, count, failures, planted)
+    """prefix: of accounts and customers, for a system that others use too; planted: one transfer can be made to fail;
+    patient: seconds that accounts have to answer those whose deadline is not to pass
+    """
+    return _Maker(prefix, seed, ways, patient).plan(run, count, failures, planted)
 
 
 class _Maker:
-    def __init__(self, prefix: str, seed: int, ways: tuple[str, ...]) -> None:
-        self._prefix, self._ways = prefix, ways
+    def __init__(self, prefix: str, seed: int, ways: tuple[str, ...], patient: int) -> None:
+        self._prefix, self._ways, self._patient = prefix, ways, patient
         self._random = random.Random(f"transfers {seed}")
         self._accounts: dict[str, Account] = {}
         self._asked: list[Asked] = []
@@ -171,7 +181,7 @@ class _Maker:
 
     def _ask(self, kind: Kinds) -> None:
         number, draw = len(self._asked), self._random
-        source, target, amount, within = self._customer(), self._customer(), draw.randint(1, 500), PATIENT
+        source, target, amount, within = self._customer(), self._customer(), draw.randint(1, 500), self._patient
         while target == source:
             target = self._customer()
         match kind:

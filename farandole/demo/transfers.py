@@ -13,19 +13,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from confluent_kafka import Message
-
-from events import TransfersCompleted, TransfersFailed
 from farandole import config
 from farandole.demo import report, runs, stage
 from farandole.demo.run import Options, _Play
 from farandole.demo.sending import Sender
 from farandole.demo.stage import Stage
 from farandole.demo.transfer_customers import Bank
-from farandole.demo.transfer_plan import COMPLETED, FAILED, REFUNDED, TransferPlan, make
+from farandole.demo.transfer_plan import COMPLETED, ENDS, REFUNDED, TransferPlan, make
 from farandole.demo.transfer_report import Outcome, impossible, print_outcome, rows_of
 from farandole.demo.watch import Seen, Watcher
-from farandole.errors import AuditError, CodecError
+from farandole.errors import AuditError
 from farandole.system import Progress
 
 SERVICES: Final = ("transfers", "accounts")
@@ -34,36 +31,6 @@ PAUSED_FOR: Final = 3.0
 """Seconds for which the accounts service stands still: longer than some deadlines, shorter than its session."""
 
 __all__ = ["prepared", "print_outcome"]
-
-
-class SeenTransfers(Seen):
-    def counts(self) -> dict[str, int]:
-        counts = {how: self.ended[how] for how in (COMPLETED, FAILED, REFUNDED)}
-        counts["parked"] = sum(saga in self.orders and saga not in self.endings for saga in self.parked_sagas)
-        return {**counts, "open": len(self.orders) - sum(counts.values())}
-
-
-class TransferWatcher(Watcher):
-    """Sees how transfers end."""
-
-    def __init__(self, sagas: frozenset[str], on: Stage) -> None:
-        super().__init__(sagas, on.client_config, on.namespace, on.topics, on.codec, everything=on.own)
-        self.seen = SeenTransfers(sagas)
-        for topic in ("order", "shipping"):
-            del self._takes[topic]
-        self._takes["transfers"] = self._transfer
-
-    def _transfer(self, message: Message) -> None:
-        try:
-            _, event = self._codec.decode(message.value())
-        except CodecError:
-            return
-        if event.saga not in self.seen.orders:
-            return
-        if isinstance(event, TransfersCompleted):
-            self._ended(event.saga, COMPLETED)
-        elif isinstance(event, TransfersFailed):
-            self._ended(event.saga, REFUNDED if event.refunded else FAILED, event.reason)
 
 
 class Demo:
@@ -117,9 +84,9 @@ class _Transfers(_Play):
         self.options, self.stage, self.began, self.progress = demo.options, demo.stage, demo.began, progress
         self.plan: Any = demo.plan
         self.problems, self.restarts, self.seconds, self.phase = [], [], {}, "preparing"
-        self.watcher = TransferWatcher(frozenset(each.order for each in demo.plan.placements), demo.stage)
-        self.seen = self.watcher.seen
         on = demo.stage
+        self.seen = Seen(frozenset(each.order for each in demo.plan.placements), ENDS)
+        self.watcher = Watcher(self.seen, on.client_config, on.namespace, on.topics, on.codec, everything=on.own)
         self.bank = Bank(
             demo.plan, demo.urls, Sender(on.client_config, on.namespace, on.codec, demo.plan.run), self.seen
         )

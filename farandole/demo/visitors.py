@@ -8,17 +8,21 @@ and so may the login that it granted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 import aiohttp
+
+from farandole.demo.place import GIVE_UP_AFTER
 
 ANSWER_WITHIN: Final = 20.0
 LOOK_EVERY: Final = 0.03
@@ -26,8 +30,6 @@ LOOK_EVERY: Final = 0.03
 
 MAIL_WITHIN: Final = 30.0
 REPEAT_AFTER: Final = 0.5
-GIVE_UP_AFTER: Final = 60.0
-"""Seconds of asking again after no answer, or 503."""
 
 
 class Ways(StrEnum):
@@ -79,10 +81,24 @@ def visitors(count: int, seed: int, plain: bool = False, prefix: str = "") -> li
     return [Visitor(f"{prefix}visitor-{seed}-{n}", way) for n, way in enumerate(ways)]
 
 
+@dataclass(frozen=True)
+class Visited:
+    """A visitor who was let in at once; due: when he was to come; ended: when he was in; both by the monotonic clock"""
+
+    user: str
+    due: float
+    ended: float
+
+
 @dataclass
 class Told:
-    """What became of all visitors. Seconds by kind of request, from the intended moment for the first one."""
+    """What became of all visitors. Seconds by kind of request, from the intended moment for the first one.
 
+    came: visitors whose time has come; left: those of them who have done what they wanted
+    """
+
+    came: int = 0
+    left: int = 0
     begun: int = 0
     granted: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -91,29 +107,35 @@ class Told:
     took: Counter[str] = field(default_factory=Counter)
     """User → seconds of all requests together."""
     repeated: int = 0
+    visited: list[Visited] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
 
 
 class Inbox:
-    """What the mail sink has sent: asked page by page."""
+    """What the mail sink has sent: asked page by page. One that does not answer is asked again.
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session, self._url = session, url.rstrip("/")
+    url:    where it tells what it has sent; after a restart it may be another one
+    within: seconds for a passcode to come
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: Callable[[], str], within: float) -> None:
+        self._session, self._url, self._within = session, url, within
         self._read = 0
         self._codes: dict[str, str] = {}
         self._looking = asyncio.Lock()
 
     async def code(self, challenge: str) -> str:
         """The passcode for this challenge, when it has come. TimeoutError if it does not."""
-        async with asyncio.timeout(MAIL_WITHIN):
+        async with asyncio.timeout(self._within):
             while challenge not in self._codes:
-                await self._look()
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    await self._look()
                 if challenge not in self._codes:
                     await asyncio.sleep(LOOK_EVERY)
         return self._codes[challenge]
 
     async def _look(self) -> None:
-        async with self._looking, self._session.get(f"{self._url}/state?after={self._read}&limit=1000") as answer:
+        async with self._looking, self._session.get(f"{self._url()}/state?after={self._read}&limit=1000") as answer:
             lines = (await answer.read()).splitlines()[1:]
             for line in lines:
                 sent = json.loads(line)
@@ -147,25 +169,55 @@ class Front:
 
 
 class Visits:
-    """Carries out visits at a rate, in an open loop: each is due when it is due."""
+    """Carries out visits at a rate, in an open loop: each is due when it is due.
 
-    def __init__(self, urls: Sequence[str], mail: str, rate: float) -> None:
+    mail:          where the mail sink tells what it has sent
+    answer_within: seconds for one HTTP answer, after which the request is repeated
+    mail_within:   seconds for a passcode to come
+    handed_over:   whether partitions move all the time: then a worker on the way repeats what it got no answer to, and
+                   any attempt may count twice
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        mail: Callable[[], str],
+        rate: float,
+        *,
+        answer_within: float = ANSWER_WITHIN,
+        mail_within: float = MAIL_WITHIN,
+        handed_over: bool = False,
+    ) -> None:
         self._urls, self._mail, self._rate = urls, mail, rate
+        self._answer_within, self._mail_within, self._handed_over = answer_within, mail_within, handed_over
         self.told = Told()
+        self._asked_again: set[str] = set()
+        """Users whose answers were lost: all that they began counts, and so they may come to the limit."""
         self._counted_twice: set[str] = set()
-        """Challenges at which a code was entered again, because an answer was lost."""
+        """Challenges at which a code was, or may have been, entered again, because an answer was lost."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """While this is entered, visitors may come."""
+        timeout = aiohttp.ClientTimeout(total=self._answer_within)
+        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+            self._front = Front(session, self._urls, self.told)
+            self._inbox = Inbox(session, self._mail, self._mail_within)
+            yield
 
     async def play(self, guests: Sequence[Visitor]) -> Told:
-        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN)
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
-            self._front, self._inbox = Front(session, self._urls, self.told), Inbox(session, self._mail)
-            began = time.monotonic()
-            async with asyncio.TaskGroup() as group:
-                for number, guest in enumerate(guests):
-                    due = began + number / self._rate
-                    await asyncio.sleep(max(0.0, due - time.monotonic()))
-                    group.create_task(self._visit(guest, due))
+        async with self.open():
+            await self.let_in(guests, time.monotonic())
         return self.told
+
+    async def let_in(self, guests: Sequence[Visitor], began: float) -> None:
+        """Every visitor when he is due; returns when all of them have left. began: when the first one is due"""
+        async with asyncio.TaskGroup() as group:
+            for number, guest in enumerate(guests):
+                due = began + number / self._rate
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                self.told.came += 1
+                group.create_task(self._visit(guest, due))
 
     async def _visit(self, guest: Visitor, due: float) -> None:
         try:
@@ -173,7 +225,10 @@ class Visits:
         except (aiohttp.ClientError, TimeoutError, KeyError) as error:
             outcome = "no answer"
             self._surprise(guest, f"{type(error).__name__}: {error}")
+        self.told.left += 1
         self.told.by_way.setdefault(guest.way, Counter())[outcome] += 1
+        if guest.way is Ways.PLAIN and outcome == "granted":
+            self.told.visited.append(Visited(guest.user, due, time.monotonic()))
 
     # ---- what they do
 
@@ -251,11 +306,13 @@ class Visits:
         """The challenge; empty if there were too many."""
         status, said, repeated = await self._front.ask("/login", {"user": guest.user})
         self._note("begin", guest, time.monotonic() - due)
+        if repeated:
+            self._asked_again.add(guest.user)
         self.told.outcomes["begun" if status == 201 else str(status)] += 1
         if status == 201:
             self.told.begun += 1
             return str(said["challenge"])
-        if status != 429 or (guest.way is not Ways.FLOODS and not repeated):
+        if status != 429 or (guest.way is not Ways.FLOODS and guest.user not in self._asked_again):
             self._surprise(guest, f"POST /login was answered with {status}: {said.get('what', '')}")
         return ""
 
@@ -266,7 +323,7 @@ class Visits:
         outcome = str(said.get("outcome", "no outcome"))
         self.told.outcomes[outcome] += 1
         self.told.granted += outcome == "granted"
-        if repeated:
+        if repeated or self._handed_over:
             self._counted_twice.add(challenge)
         # A request that is repeated may count twice, and then the later ones are answered sooner with "locked".
         if outcome not in expected and not (challenge in self._counted_twice and outcome in NOT_GRANTED):

@@ -16,7 +16,16 @@ from typing import Any, Final
 from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from events import FarandoleParked, OrderCancelled, OrderCompleted, OrderPlaced, OrderRefused, ShippingDispatched
+from events import (
+    FarandoleParked,
+    OrderCancelled,
+    OrderCompleted,
+    OrderPlaced,
+    OrderRefused,
+    ShippingDispatched,
+    TransfersCompleted,
+    TransfersFailed,
+)
 from farandole.codec import Codec
 from farandole.config import ClientConfig
 from farandole.demo.following import Follower, Where
@@ -32,13 +41,20 @@ AGAIN_AFTER: Final = 0.5
 MOST_LETTERS: Final = 1_000
 """Dead letters that are kept one by one; the rest is only counted."""
 
+ENDINGS: Final = ("order", "shipping", "transfers")
+"""Topics with what becomes of orders and transfers."""
+
+EXPIRING: Final = ("login", "login.timers")
+"""Topics that grow for as long as a challenge lives, long after the last visitor has left."""
+
 EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
 class Ending:
-    """how: completed, refused or cancelled; cause: the event that stopped it; at: when it was seen, monotonic clock."""
+    """how: completed, refused or cancelled, of transfers completed, failed or refunded; cause: the event or the reason
+    that stopped it; at: when it was seen, monotonic clock."""
 
     how: str
     cause: str
@@ -76,12 +92,14 @@ class Parked:
 
 @dataclass
 class Seen:
-    """All that was seen of the orders that are looked for, and of whatever is parked or dead.
+    """All that was seen of the orders (or transfers) that are looked for, and of whatever is parked or dead.
 
+    hows:  the ways to end that are counted
     ended: how many ended how
     """
 
     orders: AbstractSet[str]
+    hows: tuple[str, ...] = ("completed", "cancelled", "refused")
     ended: Counter[str] = field(default_factory=Counter)
     placed: set[str] = field(default_factory=set)
     dispatched: set[str] = field(default_factory=set)
@@ -96,21 +114,21 @@ class Seen:
 
     def counts(self) -> dict[str, int]:
         """How many of the orders have come to what. An order that ended and is parked has ended."""
-        counts = {how: self.ended[how] for how in ("completed", "cancelled", "refused")}
+        counts = {how: self.ended[how] for how in self.hows}
         counts["parked"] = sum(saga in self.orders and saga not in self.endings for saga in self.parked_sagas)
         return {**counts, "open": len(self.orders) - sum(counts.values())}
 
 
 class Watcher:
-    """Reads what orders become, in a thread of its own.
+    """Reads what orders and transfers become, in a thread of its own.
 
-    orders:     the ones to look for; more may be added before they are placed
+    seen:       with the ones to look for; more may be added before they are placed
     everything: from the beginning of its topics; otherwise from their present end
     """
 
     def __init__(
         self,
-        orders: AbstractSet[str],
+        seen: Seen,
         client_config: ClientConfig,
         namespace: str,
         topics: Topics,
@@ -118,13 +136,13 @@ class Watcher:
         *,
         everything: bool,
     ) -> None:
-        self.seen = Seen(orders)
+        self.seen = seen
         self._config, self._namespace, self._topics, self._codec = client_config, namespace, topics, codec
         self._everything = everything
         self._parked_row = codec.type_of(FarandoleParked)
         self._admin = AdminClient({**client_config, "log_level": 0})
         self._follower = Follower(client_config, namespace, "demo-watcher", "the topics", self._take)
-        self._takes: dict[str, Callable[[Message], None]] = {"order": self._event, "shipping": self._event}
+        self._takes: dict[str, Callable[[Message], None]] = dict.fromkeys(ENDINGS, self._event)
         for service in topics.services:
             self._takes[f"{service}.dlq"] = self._dead_letter
             self._takes[f"{service}-parked-changelog"] = self._parked
@@ -143,9 +161,14 @@ class Watcher:
         self._follower.check()
 
     def ends(self) -> dict[Where, int]:
-        """Where every topic ends now, but for journals and changelogs: while it does not change, nothing happens."""
+        """Where every topic ends now, but for journals and changelogs, and for challenges that expire by and by: while
+        it does not change, nothing happens."""
         quiet = ("-changelog", ".journal")
-        named = [topic for topic in self._topics.topics.values() if not topic.name.endswith(quiet)]
+        named = [
+            topic
+            for topic in self._topics.topics.values()
+            if not topic.name.endswith(quiet) and topic.name not in EXPIRING
+        ]
         partitions = [(self._namespace + topic.name, p) for topic in named for p in range(topic.partitions)]
         return self._offsets(partitions, LATEST)
 
@@ -199,6 +222,10 @@ class Watcher:
             self._ended(saga, "refused")
         elif isinstance(event, OrderCancelled):
             self._ended(saga, "cancelled", event.cause)
+        elif isinstance(event, TransfersCompleted):
+            self._ended(saga, "completed")
+        elif isinstance(event, TransfersFailed):
+            self._ended(saga, "refunded" if event.refunded else "failed", event.reason)
 
     def _ended(self, saga: str, how: str, cause: str = "") -> None:
         if saga not in self.seen.endings:  # two endings are the audit's to find

@@ -177,14 +177,16 @@ def test_a_number_of_open_sagas_that_is_none_is_refused(said: str, monkeypatch: 
 # ---- outside calls
 
 
-def test_a_topic_in_which_any_flow_has_a_compensation_never_waits() -> None:
-    """inventory.reserved begins an authorisation in one flow; inventory.rejected, beside it, a refund in another."""
+def test_a_topic_waits_only_if_all_that_any_flow_hears_in_it_is_calls() -> None:
+    """In `inventory` payment begins authorisations, and refunds in another flow. In its commands an operator writes off
+    what hangs, in those of shipping a parcel is stopped that was never booked: neither may wait for calls to end.
+    """
     project = Project.read()
     found = {
         service.app.service_name: pausable_topics(service.app, project.flows, project.codec, "").starts_calls
         for service in (payment_service, shipping_service)
     }
-    assert found == {"payment": {"order"}, "shipping": {"payment"}}
+    assert found == {"payment": {"order", "inventory"}, "shipping": {"orchestrator", "payment"}}
 
 
 def test_too_many_calls_pause_what_starts_them_and_never_a_compensation(

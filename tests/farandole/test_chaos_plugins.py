@@ -100,7 +100,7 @@ def test_the_list_has_plug_ins_and_what_they_say_of_themselves(tmp_path: Path) -
     [
         (["--only", "kill-wroker"], "no fault is called kill-wroker"),
         (["--orders", "0"], "--orders"),
-        (["--workers", "1"], "--workers"),
+        (["--workers", "0"], "--workers"),
         (["--workers", "4", "--partitions", "3"], "--partitions"),
     ],
 )

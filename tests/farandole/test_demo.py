@@ -24,7 +24,18 @@ from farandole.demo import runs
 from farandole.demo.flows import DEMOS, order_flows, order_services, show
 from farandole.demo.mischief import NOISY_TOPICS, Kill, faults, noise, outage, parse_workers
 from farandole.demo.place import PROMISED, Customers, body_of
-from farandole.demo.plan import KINDS, UNANSWERED_MARK, UNBOOKED_MARK, Kinds, Placement, Plan, Wishes, ends_of, make
+from farandole.demo.plan import (
+    KINDS,
+    OVERDUE,
+    UNANSWERED_MARK,
+    UNBOOKED_MARK,
+    Kinds,
+    Placement,
+    Plan,
+    Wishes,
+    ends_of,
+    make,
+)
 from farandole.demo.report import (
     Outcome,
     disagreements,
@@ -100,6 +111,8 @@ def test_a_flow_may_allow_other_ends_of_a_kind_and_shares_the_rest() -> None:
         assert ends_of(kind, "order-pay-first/1") >= KINDS[kind].ends
     assert "payment.failed" in ends_of(Kinds.SOLD_OUT, "order-pay-first/1")
     assert "payment.failed" not in ends_of(Kinds.SOLD_OUT, "order/1")
+    for flow in ("order-orchestrated/1", "order-hybrid/1"):  # the stock, too, has to answer in time
+        assert OVERDUE in ends_of(Kinds.SOLD_OUT, flow)
 
 
 class Recorder:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
+import aiohttp
 import pytest
 
 from farandole.demo.login import Options
 from farandole.demo.mischief import Kill
-from farandole.demo.visitors import Told, Visitor, Visits, Ways, other, visitors
+from farandole.demo.visitors import Inbox, Told, Visitor, Visits, Ways, other, visitors
 from farandole.errors import ConfigError
 
 CODE = "123456"
@@ -60,7 +66,7 @@ class Service:
 
 
 def visit(way: Ways, fault: str = "") -> Told:
-    visits, service = Visits(["http://127.0.0.1:1"], "http://127.0.0.1:1", 1.0), Service(fault)
+    visits, service = Visits(["http://127.0.0.1:1"], lambda: "http://127.0.0.1:1", 1.0), Service(fault)
     visits._front, visits._inbox = service, service  # type: ignore[assignment]
     asyncio.run(visits._visit(Visitor("anna", way), 0.0))
     return visits.told
@@ -91,3 +97,55 @@ def test_whoever_is_told_what_is_wrong_says_so(way: Ways, fault: str) -> None:
 
 def test_another_code_is_another_code() -> None:
     assert other("999999", 1) == "000000"
+
+
+class Sink:
+    """A mail sink that was killed and is back at another address, where it tells what it told before."""
+
+    def __init__(self) -> None:
+        self.url, self.sent = "http://one", [{"order": "c-0", "code": "000000"}]
+
+    def get(self, url: str) -> Any:
+        return self._answer(url)
+
+    @asynccontextmanager
+    async def _answer(self, url: str) -> AsyncIterator[Any]:
+        if not url.startswith(self.url):
+            self.sent.append({"order": "c-1", "code": CODE})
+            raise aiohttp.ClientError("refused")
+        after = int(url.partition("after=")[2].partition("&")[0])
+        lines = b"\n".join([b"{}", *(json.dumps(each).encode() for each in self.sent[after:])])
+        yield SimpleNamespace(read=AsyncMock(return_value=lines))
+
+
+def test_a_mail_sink_that_was_killed_is_asked_again_where_it_is_then() -> None:
+    async def codes() -> list[str]:
+        sink: Any = Sink()
+        addresses = ["http://one", "http://one", "", "http://two"]
+        inbox = Inbox(sink, lambda: addresses.pop(0) if len(addresses) > 1 else addresses[0], within=5.0)
+        first = await inbox.code("c-0")
+        sink.url = "http://two"
+        return [first, await inbox.code("c-1")]
+
+    assert asyncio.run(codes()) == ["000000", CODE]
+
+
+def test_where_partitions_move_an_attempt_may_count_twice_and_is_never_granted_instead() -> None:
+    def entered(outcome: str, expected: set[str]) -> list[str]:
+        visits = Visits(["http://x"], str, 1.0, handed_over=True)
+        visits._front = SimpleNamespace(ask=AsyncMock(return_value=(200, {"outcome": outcome}, False)))  # type: ignore[assignment]
+        asyncio.run(visits._enter(Visitor("anna", Ways.PLAIN), "c-1", CODE, expected))
+        return visits.told.surprises
+
+    assert entered("expired", {"granted"}) == []
+    assert entered("granted", {"wrong"})
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_who_had_to_ask_again_may_come_to_the_limit_later(repeated: bool) -> None:
+    answers = [(201, {"challenge": "c-1"}, repeated), (429, {}, False)]
+    visits: Any = Visits(["http://x"], str, 1.0)
+    visits._front = SimpleNamespace(ask=AsyncMock(side_effect=answers))
+    visits._inbox = SimpleNamespace(code=AsyncMock(return_value=CODE))
+    asyncio.run(visits._visit(Visitor("anna", Ways.AGAIN), 0.0))
+    assert bool(visits.told.surprises) == (not repeated)

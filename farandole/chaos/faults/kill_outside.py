@@ -10,6 +10,7 @@ from farandole.chaos import Fault, Stage
 class KillOutside(Fault):
     name = "kill-outside"
     lasts = (0.0, 5.0)
+    outside = ("gateway", "carrier", "mail")
 
     def inject(self, stage: Stage, rng: Random) -> None:
-        stage.kill_outside(rng.choice(("gateway", "carrier", "mail")))
+        stage.kill_outside(rng.choice(stage.outside(self.outside)))

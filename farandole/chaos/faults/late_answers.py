@@ -10,8 +10,9 @@ from farandole.chaos import Fault, Stage
 class LateAnswers(Fault):
     name = "late-answers"
     lasts = (3.0, 12.0)
+    outside = ("gateway", "carrier")
 
     def inject(self, stage: Stage, rng: Random) -> None:
-        system = rng.choice(("gateway", "carrier"))
+        system = rng.choice(stage.outside(self.outside))
         late = rng.choice((None, 2.0, 11.0, 15.0))
         stage.break_outside(system, lost={"rate": rng.uniform(0.2, 0.6), "answer_after": late})

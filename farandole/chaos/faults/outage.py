@@ -10,7 +10,8 @@ from farandole.chaos import Fault, Stage
 class Outage(Fault):
     name = "outage"
     lasts = (2.0, 12.0)
+    outside = ("gateway", "carrier")
 
     def inject(self, stage: Stage, rng: Random) -> None:
-        system = rng.choice(("gateway", "carrier"))
+        system = rng.choice(stage.outside(self.outside))
         stage.break_outside(system, outage={"lasts": 60, "refuse": rng.random() < 0.5})
