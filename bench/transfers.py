@@ -7,6 +7,7 @@ transactions of two services lie in between.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.errors import BenchError
@@ -15,6 +16,7 @@ from farandole.demo.report import percentile
 from farandole.demo.run import Options
 from farandole.demo.stage import OwnStage
 from farandole.demo.transfer_plan import COMPLETED, make
+from farandole.demo.transfer_report import Outcome
 from farandole.demo.transfers import SERVICES, Demo
 from farandole.system import System, silent
 
@@ -38,14 +40,21 @@ def measure(where: Stage, seconds: float) -> dict[str, Any]:
         urls = {service: [worker.port.url for worker in system.workers[service]] for service in SERVICES}
         demo = Demo(options, OwnStage("bench", directory, system), urls, plan, time.monotonic())
         outcome = demo.play(silent)
+    counted = [asked.order for asked in plan.placements][round(RATE * WARM_UP) :]
+    return figures(outcome, count, counted)
+
+
+def figures(outcome: Outcome, count: int, counted: Sequence[str]) -> dict[str, Any]:
+    """count: of all transfers; counted: the ids of those whose answers are. BenchError as `measure` says."""
     if not outcome.ok or outcome.transfers[COMPLETED] != count:
         raise BenchError(f"transfers: {outcome.problems or outcome.transfers}", mend="try again on a quieter machine")
-    counted = [asked.order for asked in plan.placements][round(RATE * WARM_UP) :]
     answered = [outcome.answered[order] for order in counted]
+    p50 = percentile(answered, 0.5)
     return {
         "rate": RATE,
         "transfers": len(counted),
-        "p50_ms": percentile(answered, 0.5),
+        "p50_ms": p50,
         "p99_ms": percentile(answered, 0.99),
         "aim_ms": AIM_MS,
+        "aim_met": p50 is not None and p50 <= AIM_MS,
     }

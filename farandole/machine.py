@@ -7,12 +7,14 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 from confluent_kafka import libversion
 
 from farandole.kafka import jars
+
+CHANGED: Final = ", with uncommitted changes"
 
 
 def machine() -> dict[str, Any]:
@@ -43,11 +45,11 @@ def versions() -> dict[str, str]:
 
 
 def commit(root: Path) -> str | None:
-    """The project's commit, with `, changed` if files are not as they are there; None if that cannot be known."""
+    """The project's commit, and whether files are not as they are there (CHANGED); None if that cannot be known."""
     head = _git(root, "rev-parse", "--short=12", "HEAD")
     if head is None:
         return None
-    return head + (", changed" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    return head + (CHANGED if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _git(root: Path, *arguments: str) -> str | None:

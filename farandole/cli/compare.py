@@ -21,10 +21,12 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="The page; docs/choreography-or-orchestration.md, or none if --quick.")
     ] = None,
-    orders: Annotated[int | None, typer.Option(help="Orders of each flow in a round (800).", min=10)] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds, in which each flow has its turn (3).", min=1)] = None,
+    orders: Annotated[
+        int | None, typer.Option(help="Orders of each flow in a turn, of which a round has two (250).", min=10)
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds that are counted (5).", min=1)] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="When they are over, what is left is left out (8.5).", min=1.0)
+        float | None, typer.Option(help="When they are over, what is left is left out (9).", min=1.0)
     ] = None,
     seed: Annotated[int, typer.Option(help="Which orders.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="As little as possible of everything: for tests.")] = False,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from farandole.audit.reading import Progress, Source
@@ -39,7 +41,7 @@ class Traffic(NamedTuple):
 
 @dataclass
 class Facts:
-    """of: saga → its messages, by time; traffic: every record; records: how many"""
+    """of: saga → its messages, by time; traffic: every record, by time; records: how many"""
 
     of: dict[str, list[Fact]] = field(default_factory=dict)
     traffic: list[Traffic] = field(default_factory=list)
@@ -55,10 +57,10 @@ class Facts:
     def written(self, since: int, until: int) -> dict[str, tuple[int, int]]:
         """Kind of topic → (records, bytes) of a stretch of the broker's time."""
         found: dict[str, tuple[int, int]] = {}
-        for each in self.traffic:
-            if since <= each.at < until:
-                count, size = found.get(each.kind, (0, 0))
-                found[each.kind] = count + 1, size + each.size
+        first, last = (bisect_left(self.traffic, at, key=attrgetter("at")) for at in (since, until))
+        for each in self.traffic[first:last]:
+            count, size = found.get(each.kind, (0, 0))
+            found[each.kind] = count + 1, size + each.size
         return found
 
 
@@ -68,7 +70,8 @@ def read(source: Source, codec: Codec, topics: Topics, progress: Progress) -> Fa
     take = _taking(facts, codec, topics)
     source.read(source.starts, source.ends(), take, progress, "reading the topics")
     for each in facts.of.values():
-        each.sort(key=lambda fact: fact.at)
+        each.sort(key=attrgetter("at"))
+    facts.traffic.sort(key=attrgetter("at"))
     return facts
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
 CURVE: Final = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
 """Percents of the curve that is drawn."""
+
+
+STRETCHES: Final = 5
+"""Into which what was measured at a steady pace is cut: each stands for a round."""
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
@@ -26,14 +31,21 @@ def spread(values: Sequence[float], digits: int = 1) -> dict[str, Any]:
 
 
 def middle(values: Sequence[float], digits: int = 2) -> dict[str, Any]:
-    """Median, least and most of rounds."""
+    """Median, least and most of rounds, and the rounds themselves."""
     if not values:
-        return {"median": None, "least": None, "most": None}
+        return {"median": None, "least": None, "most": None, "rounds": []}
     return {
         "median": round(median(values), digits),
         "least": round(min(values), digits),
         "most": round(max(values), digits),
+        "rounds": [round(each, digits + 1) for each in values],
     }
+
+
+def stretches(values: Sequence[float | None], count: int) -> list[list[float]]:
+    """What was measured one after the other, in so many stretches of about the same number; None: it does not count."""
+    edges = [len(values) * place // count for place in range(count + 1)]
+    return [[each for each in values[first:last] if each is not None] for first, last in pairwise(edges)]
 
 
 def ratio(value: float | None, base: float | None, digits: int = 2) -> float | None:

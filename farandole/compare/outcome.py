@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from farandole.compare.asking import QUESTIONS
 from farandole.compare.flows import BASE, FLOWS, WORDS
+from farandole.compare.machine import warnings
 from farandole.compare.outages import NOBODY
 from farandole.compare.rollback import CAUSES
+from farandole.compare.scores import Measure, measures
 from farandole.compare.subscribers import MORE
+from farandole.machine import CHANGED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +29,7 @@ class Outcome:
     run: dict[str, Any]
     settings: dict[str, Any]
     machine: dict[str, Any]
+    load: dict[str, Any]
     coupling: dict[str, Any]
     costs: dict[str, Any]
     latency: dict[str, Any]
@@ -35,6 +39,7 @@ class Outcome:
     debugging: dict[str, Any]
     step: dict[str, Any]
     subscribers: dict[str, Any]
+    audience: dict[str, Any]
     audit: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
 
@@ -51,8 +56,14 @@ class Outcome:
     def ok(self) -> bool:
         return not self.problems
 
+    @property
+    def warnings(self) -> list[str]:
+        unknown = f"made from {self.run['commit']}: nobody else can look up what was run"
+        return [*warnings(self.load), *([unknown] if str(self.run["commit"]).endswith(CHANGED) else [])]
+
     def to_dict(self) -> dict[str, Any]:
-        return {"ok": self.ok, "problems": self.problems, "flows": dict(FLOWS), **vars(self)}
+        said = {"ok": self.ok, "problems": self.problems, "warnings": self.warnings}
+        return {**said, "flows": dict(FLOWS), **vars(self)}
 
 
 class Table(NamedTuple):
@@ -66,13 +77,15 @@ class Table(NamedTuple):
 def tables(outcome: Mapping[str, Any]) -> Iterator[Table]:
     """From what to_dict gives, so that a page can be made anew from a file."""
     yield _coupling(outcome["coupling"])
-    yield _costs(outcome["costs"], outcome["latency"])
+    yield _costs(outcome["costs"], outcome["latency"], list(measures(outcome)))
     yield _rollback(outcome["rollback"])
     if outcome["outages"]:
         yield _outages(outcome["outages"])
     yield _visibility(outcome["visibility"])
     if outcome["step"]:
         yield _step(outcome["step"])
+    if outcome["audience"]:
+        yield _audience(outcome["audience"])
     yield _subscribers(outcome["subscribers"])
     if outcome["debugging"]:
         yield _debugging(outcome["debugging"])
@@ -111,7 +124,11 @@ def _most(found: Mapping[str, Any]) -> str:
     return f"{found['most']} ({found['most_by']})"
 
 
-def _costs(found: Mapping[str, Any], latency: Mapping[str, Any]) -> Table:
+RATIOS: Final = ("throughput", "CPU of the services", "CPU of the broker")
+"""Of which the ratio is shown as it is in each round."""
+
+
+def _costs(found: Mapping[str, Any], latency: Mapping[str, Any], measured: Sequence[Measure]) -> Table:
     def row(what: str, name: str, digits: int = 0) -> tuple[str, ...]:
         return (what, *(_middle(found[word][name], digits) for word in WORDS))
 
@@ -128,8 +145,21 @@ def _costs(found: Mapping[str, Any], latency: Mapping[str, Any]) -> Table:
             row("bytes of rows", "row_bytes"),
             row("CPU of all services, ms", "cpu_ms", 2),
             row("CPU of the broker, ms", "broker_cpu_ms", 2),
+            *(
+                (f"{each.what} to {BASE}, in each round", *(by_round(each, word) for word in WORDS))
+                for each in measured
+                if each.what in RATIOS
+            ),
         ],
     )
+
+
+def by_round(measure: Measure, word: str) -> str:
+    """How many times the base's it is: the median of the rounds' ratios, and the least and the most of them."""
+    ratios = measure.ratios(word, BASE)
+    if not ratios:
+        return NONE
+    return _middle({"median": measure.ratio(word, BASE), "least": min(ratios), "most": max(ratios)}, 2)
 
 
 def _middle(found: Mapping[str, Any], digits: int) -> str:
@@ -212,13 +242,33 @@ def _step(found: Mapping[str, Any]) -> Table:
     )
 
 
+def _audience(found: Mapping[str, Any]) -> Table:
+    def row(what: str, name: str, digits: int = 1) -> tuple[str, ...]:
+        return (what, *(number(of[name], digits) for of in found["modes"].values()))
+
+    return Table(
+        "Subscribers",
+        (f"for each order, {found['number']} more services being", *found["modes"]),
+        [
+            row("messages written for them", "written"),
+            row("bytes written for them", "written_bytes", 0),
+            row("records read by them", "read"),
+            row("bytes read by them", "read_bytes", 0),
+            row("CPU of the broker, ms", "broker_cpu_ms", 2),
+            row("CPU of them and of who commands them, ms", "audience_cpu_ms", 2),
+            row("CPU of all services of the flow, ms", "cpu_ms", 2),
+            row("orders per second, from a backlog", "orders_per_second", 0),
+        ],
+    )
+
+
 def _subscribers(found: Mapping[str, Any]) -> Table:
     def row(what: str, name: str) -> tuple[str, ...]:
         return (what, *(number(found[word][name]) for word in WORDS))
 
     return Table(
-        "Subscribers",
-        (f"{MORE} more services that want to know of completed orders", *WORDS),
+        "Subscribers, extrapolated",
+        (f"{MORE} more services that want to know of completed orders, not run", *WORDS),
         [
             row("messages written more for each order", "written"),
             row("bytes written more for each order", "written_bytes"),
@@ -275,5 +325,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     seconds = outcome.run["seconds"]
     said = "the audit is clean" if outcome.audit["ok"] else "the audit found something"
     console.print(Text(f"{outcome.audit['accepted']:,} orders in {seconds:.0f} s; {said}"))
+    for warning in outcome.warnings:
+        console.print(Text(f"warning: {warning}"))
     for problem in outcome.problems:
         console.print(Text(f"problem: {problem}"))

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from farandole.compare.asking import QUESTIONS
-from farandole.compare.figures import ratio
 from farandole.compare.flows import BASE, FLOWS, WORDS
 from farandole.compare.outages import NOBODY
 from farandole.compare.outcome import Table, number, percent, tables
-from farandole.compare.scores import NOTABLE, Measure, alike, measures, winners
+from farandole.compare.scores import NOTABLE, Measure, Verdict, best, measures, nobody, taking_back, verdict, winners
 from farandole.load.page import STYLE
 from farandole.load.plots import percentile_file
 
@@ -26,10 +25,12 @@ ABOUT: Final = {
         Counted from the flows' bindings (`flows/*.py`) and from what decisions may publish. A service knows a message
         of another one if it hears its event or sends it a command.""",
     "Costs": """
-        Throughput, messages, rows and CPU: rounds of one flow each, a backlog released at once, the flows in turns;
-        medians over the rounds, with the least and the most. Latency: the flows mixed at a steady pace, from the moment
-        in which an order was meant to be placed to the moment in which a reader of committed records saw its end; plain
-        orders only.""",
+        Throughput, messages, rows and CPU: in each round every flow has its turn, and then a second one the other way
+        round; in a turn a backlog of its orders is released at once. Another flow is first in each round; a cold round
+        before them is not counted. Shown are medians over the rounds, with the least and the most; ratios are of two
+        flows in the same round, so that a slow moment is in both. Latency: the flows mixed at a steady pace, from the
+        moment in which an order was meant to be placed to the moment in which a reader of committed records saw its
+        end; plain orders only; the pace is cut into stretches, which are compared as rounds are.""",
     "Failure handling": """
         By the broker's time, from the record that says what failed. Telling the customer is left out: it is the same
         everywhere.""",
@@ -46,7 +47,13 @@ ABOUT: Final = {
         events generate` writes is not counted; tests are not part of the patches. The patched project was run with
         orders of which some are fraudulent, and audited.""",
     "Subscribers": """
-        Derived from the bindings and from the sizes of this run's records; not run. Who hears an event costs another
+        Run: stand-ins, plain clients that keep nothing and use no transactions, which is the least that it can cost.
+        Either each of them reads the topic in which the event lies; or somebody hears it for them, sends a command to
+        each, and gets an answer from each, all as large as the event. The orders are of the choreographed flow each
+        time; a single round, there and back, so small differences of CPU and of throughput say nothing.""",
+    "Subscribers, extrapolated": """
+        Not run with so many: counted from the bindings and the sizes of this run's records, as if each more cost what
+        the first one does. Who hears an event costs another
         reading of it. Who is commanded costs a command and an answer, which are written, and known to the orchestrator.
         Counted for completed orders.""",
     "Debugging": """
@@ -63,21 +70,28 @@ LIMITS: Final = (
     broker and the outside world share its cores, so what is spent in one place is missing in another.""",
     """One broker, one worker of each service, no network: replication and distance would add to every hop, and flows
     with more hops would pay it more often.""",
-    """Rounds: {rounds}, of {orders} orders each; latency: {paced_seconds:g} s at {rate:g} orders/s of all flows.
-    A p99 of some hundred orders is the time of a handful.""",
+    """Rounds: {rounds}, in which each flow has two turns of {orders} orders; latency: {paced_seconds:g} s
+    at {rate:g} orders/s. A p99 of some hundred orders is the time of a handful.""",
     """Outages last {outage_seconds:g} s each, once per service; orders of their last {grace:g} s are not counted.""",
     """Debugging is asked about one order of each flow, in one kind of outage.""",
-    """Subscribers are derived, not run: what so many more readers cost the broker, this page cannot say.""",
+    """Subscribers were run with a few stand-ins. What the broker does with many more of them, this page cannot
+    say.""",
     """The comparison is of these flows as they are written here. Another orchestrator may command in parallel.""",
 )
 
 COUPLING: Final = """**Who knows whom.** Choreographed, {services} services know {messages} messages of each other, the
     busiest ({most_by}) {most} of them. Orchestrated it is {others}, and {gathered} of that knowledge is in one place
-    ({gatherer}). Coupling is spread, or gathered."""
+    ({gatherer}). {where}"""
 
 ROLLBACK: Final = """**When something fails.** From a refused shipment to the last compensation, at the median: {times};
-    {quickest} is the quickest. Compensations run one after the other, the last step first, where an orchestrator
-    commands them, and at the same time where services hear of the failure themselves."""
+    {who}."""
+
+IN_TURN: Final = """Where services hear of the failure themselves they take back at the same time; an orchestrator
+    commands one compensation after the other, the last step first."""
+
+AUDIENCE: Final = """**More subscribers.** For each order, with nobody more, with {number} that hear its end, with as
+    many that are commanded: messages written for them {written}; CPU of the broker {broker} ms; their own CPU, and that
+    of who commands them, {theirs} ms. That is one round, and no more than a hint."""
 
 WIDTH: Final = 140
 
@@ -114,6 +128,9 @@ def _top(outcome: Mapping[str, Any]) -> Iterator[str]:
     clean = "the audit afterwards is clean" if audit["ok"] else "the audit afterwards found something"
     yield f"{audit['accepted']:,} orders in {run['seconds'] / 60:.1f} minutes, {run['records']:,} records; {clean}."
     yield ""
+    for warning in outcome["warnings"]:
+        yield wrapped(f"**Warning:** {warning}.")
+        yield ""
     yield "## When which"
     yield ""
     yield from (wrapped(sentence, "- ") for sentence in conclusions(outcome))
@@ -142,26 +159,43 @@ def markdown(table: Table) -> Iterator[str]:
 
 # ---- what the figures say
 
+MEANT: Final = {
+    Verdict.ALIKE: f"within {percent(NOTABLE)}, and in every round where there were rounds",
+    Verdict.UNTOLD: "the rounds do not agree, or are too few",
+}
+
 
 def conclusions(outcome: Mapping[str, Any]) -> Iterator[str]:
     found = winners(outcome)
     for word in WORDS:
         yield f"**{word.capitalize()} is best**, alone or with another, at: {'; '.join(found[word]) or 'nothing'}."
-    if found["alike"]:
-        yield f"**Alike** (within {percent(NOTABLE)}): {'; '.join(found['alike'])}."
+    for each, meant in MEANT.items():
+        if found[each.value]:
+            yield f"**{each.value.capitalize()}** ({meant}): {'; '.join(found[each.value])}."
     yield _on_coupling(outcome["coupling"])
     yield from _on_costs(outcome)
     yield from _on_rollback(outcome["rollback"])
     yield from _on_outages(outcome["outages"])
     yield from _on_visibility(outcome["visibility"])
     yield from _on_step(outcome["step"])
+    yield from _on_audience(outcome["audience"])
     yield from _on_debugging(outcome["debugging"])
 
 
 def _on_coupling(found: Mapping[str, Any]) -> str:
     base, other = found[BASE], found["orchestrated"]
     gathered = percent(other["most_share"])
-    return COUPLING.format(**base, others=other["messages"], gathered=gathered, gatherer=other["most_by"])
+    shares = Measure("", {word: found[word]["most_share"] for word in WORDS})
+    if verdict(shares, BASE, "orchestrated") is Verdict.ALIKE:
+        where = "It is spread alike in both."
+    elif other["most_share"] > base["most_share"]:
+        where = (
+            f"What is spread where services hear each other ({percent(base['most_share'])} at most) is gathered there."
+        )
+    else:
+        where = f"It is gathered more where services hear each other ({percent(base['most_share'])})."
+    said = {name: base[name] for name in ("services", "messages", "most_by", "most")}
+    return COUPLING.format(**said, others=other["messages"], gathered=gathered, gatherer=other["most_by"], where=where)
 
 
 COMPARED: Final = {
@@ -182,23 +216,48 @@ def _on_costs(outcome: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _compared(measure: Measure, word: str) -> str:
-    """`messages 1.60 times as many`, or that they are alike."""
+    """`messages 1.60 times as many`, with what single rounds say; or that they are alike, or not told apart."""
     value, base = measure.values[word], measure.values[BASE]
     if value is None or base is None:
         return f"{measure.what} not measured"
-    if alike(measure, word, BASE):
-        return f"{measure.what} alike"
-    return COMPARED[measure.what].format(number(ratio(value, base), 2))
+    ratios = measure.ratios(word, BASE)
+    least, most = (number(each(ratios, default=None), 2) for each in (min, max))
+    part = "stretch" if measure.pooled else "round"
+    rounds = f" ({least} to {most} by {part})" if least != most else ""
+    match verdict(measure, word, BASE):
+        case Verdict.ALIKE:
+            return f"{measure.what} alike"
+        case Verdict.UNTOLD:
+            return f"{measure.what} not told apart{rounds}"
+        case Verdict.APART:
+            return COMPARED[measure.what].format(number(measure.ratio(word, BASE), 2)) + (
+                "" if measure.pooled else rounds
+            )
 
 
 def _on_rollback(found: Mapping[str, Any]) -> Iterator[str]:
-    of = found["shipping.failed"]
-    times = {word: of[word]["compensated_ms"]["p50"] for word in WORDS if of[word]["compensated_ms"]["p50"] is not None}
-    if len(times) < len(WORDS):
+    measure = taking_back(found, "shipping.failed", "a refused shipment")
+    if any(value is None for value in measure.values.values()):
         return
-    quickest = min(times, key=lambda word: times[word])
-    rest = ", ".join(f"{word} {number(times[word])} ms" for word in WORDS)
-    yield ROLLBACK.format(times=rest, quickest=quickest)
+    quickest = best(measure)
+    if not quickest:
+        why = nobody(measure)
+        who = f"they are {why.value}" if why else ""
+    elif len(quickest) == 1:
+        who = f"{quickest[0]} is the quickest"
+    else:
+        who = f"{' and '.join(quickest)} are the quickest, {verdict(measure, *quickest).value}"
+    times = ", ".join(f"{word} {number(measure.values[word])} ms" for word in WORDS)
+    yield ROLLBACK.format(times=times, who=who) + (f" {IN_TURN}" if quickest == (BASE,) else "")
+
+
+def _on_audience(found: Mapping[str, Any]) -> Iterator[str]:
+    if not found:
+        return
+    modes = list(found["modes"].values())
+    written = ", ".join(number(of["written"]) for of in modes)
+    broker, theirs = (", ".join(number(of[name], 2) for of in modes) for name in ("broker_cpu_ms", "audience_cpu_ms"))
+    yield AUDIENCE.format(number=found["number"], written=written, broker=broker, theirs=theirs)
 
 
 def _on_outages(found: Mapping[str, Any]) -> Iterator[str]:
@@ -250,4 +309,12 @@ def _limits(outcome: Mapping[str, Any]) -> Iterator[str]:
     yield "## The machine"
     yield ""
     yield from (f"- {name}: {value}" for name, value in machine.items())
+    yield from (wrapped(words, "- ") for words in _load(outcome["load"]))
     yield f"- commit {outcome['run']['commit']}"
+
+
+def _load(found: Mapping[str, Any]) -> Iterator[str]:
+    before, after = (" ".join(f"{each:.2f}" for each in found[when]) for when in ("before", "after"))
+    yield f"load average of {found['cores']} cores before anything was started: {before}; at the end: {after}"
+    for what, each in found["others"].items():
+        yield f"cores that others took during {what}: {each['mean']:.2f} on average, {each['most']:.2f} at most"

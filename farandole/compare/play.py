@@ -15,20 +15,24 @@ from typing import Any, Final
 from farandole import audit, config
 from farandole.audit.reading import Reader
 from farandole.cli.main import COMMANDS
-from farandole.compare import asking, costs, outages, rollback, step, subscribers
+from farandole.compare import asking, audience, costs, outages, rollback, step, subscribers
 from farandole.compare.coupling import coupling
 from farandole.compare.ends import WATCHED, Ends
 from farandole.compare.facts import Facts, read
-from farandole.compare.figures import curve, spread
-from farandole.compare.flows import FLOWS, WORDS, services
+from farandole.compare.figures import STRETCHES, curve, percentile, spread, stretches
+from farandole.compare.flows import BASE, FLOWS, WORDS, services
+from farandole.compare.machine import Machine, averages, load
 from farandole.compare.options import FAILING, Options
 from farandole.compare.outcome import Outcome
 from farandole.compare.placing import Placed, Placing, in_turns
+from farandole.compare.standins import Done
 from farandole.demo import runs
+from farandole.demo.flows import order_services
 from farandole.demo.plan import Kinds
 from farandole.demo.stage import OwnStage, own_stage
 from farandole.flow import load_flows
 from farandole.load.endings import Endings
+from farandole.load.figures import others_of
 from farandole.load.over_kafka import deliver
 from farandole.load.run import JVM, broker_pids
 from farandole.machine import commit, machine, versions
@@ -42,18 +46,19 @@ STUCK_AT: Final = "shipping"
 def prepared(options: Options, progress: Progress) -> Iterator[Comparison]:
     """Everything runs, and is stopped again."""
     os.environ.setdefault("FARANDOLE_KAFKA_JVM", JVM)
+    before = averages()
     with (
         runs.new_run(kind="compare") as directory,
-        own_stage({}, {}, directory, progress) as stage,
-        Comparison(options, stage, progress) as comparison,
+        own_stage({}, {}, directory, progress, services=order_services()) as stage,
+        Comparison(options, stage, progress, before) as comparison,
     ):
         yield comparison
 
 
 class Comparison:
-    """Enter it: at the end its thread is stopped."""
+    """Enter it: at the end its thread is stopped. before: the machine's load averages before anything was started"""
 
-    def __init__(self, options: Options, stage: OwnStage, progress: Progress) -> None:
+    def __init__(self, options: Options, stage: OwnStage, progress: Progress, before: Sequence[float]) -> None:
         self.options, self.stage, self.progress = options, stage, progress
         self.placing = Placing(stage.client_config, stage.namespace, stage.codec, stage.run, options.seed)
         self.services = services()
@@ -62,7 +67,13 @@ class Comparison:
         self.skipped: list[str] = []
         self.grace = outages.GRACE
         self._began = time.monotonic()
-        self._rounds: list[costs.Round] = []
+        self._before = before
+        self._commit = commit(config.project_root())
+        self._machine = Machine(self._pids, self._beside)
+        self._others: dict[str, list[float]] = {"the rounds": [], "the steady pace": []}
+        self._turns: list[costs.Turn] = []
+        self._audience: audience.Audience | None = None
+        self._heard: list[tuple[costs.Turn, Done]] = []
         self._paced: dict[str, list[Placed]] = {}
         self._meant: dict[str, float] = {}
         self._outages: list[outages.Outage] = []
@@ -84,6 +95,7 @@ class Comparison:
         self._warm_up()
         self._run_rounds()
         self._run_paced()
+        self._run_subscribers()
         slowest = max((self._latency(word)["p99"] or 0.0) for word in WORDS)
         self.grace = outages.grace_of(slowest, self.options.outage_seconds)
         self._run_outages()
@@ -108,30 +120,58 @@ class Comparison:
         self._wait(orders, "warming up")
 
     def _run_rounds(self) -> None:
-        for number, words in enumerate(costs.turns(WORDS, self.options.rounds)):
+        """The first one is cold, and not counted."""
+        for number in range(self.options.rounds + 1):
             if number and self._over(0.4):
-                self.skipped.append(f"{self.options.rounds - number} of {self.options.rounds} rounds")
+                self.skipped.append(f"{self.options.rounds + 1 - number} of {self.options.rounds} rounds")
                 return
-            orders = self.placing.orders(f"round{number}", self.options.orders)
-            for word in words:
-                self._rounds.append(self._round(word, orders[word], f"round {number + 1}, {word}"))
+            for turn, word in enumerate(costs.turns(WORDS, number)):
+                orders = self.placing.orders(f"round{number}/{turn}", self.options.orders)[word]
+                what = f"round {number} of {self.options.rounds}, {word}" if number else f"a cold round, {word}"
+                found = self._turn(number, word, orders, what)
+                if number:
+                    self._turns.append(found)
+                    self._others["the rounds"].append(found.others)
 
-    def _round(self, word: str, orders: Sequence[Placed], what: str) -> costs.Round:
+    def _turn(self, number: int, flow: str, orders: Sequence[Placed], what: str) -> costs.Turn:
         release = self.placing.backlog(orders)
 
         def last_end() -> float:
             self._wait(orders, what)
+            if self._audience is not None:
+                self._audience.done()
             return max(self.ends.ended_at[each.saga][1] for each in orders)
 
-        return costs.measured(word, [each.saga for each in orders], release, last_end, self._pids)
+        return costs.measured(number, flow, [each.saga for each in orders], release, last_end, self._machine)
+
+    def _run_subscribers(self) -> None:
+        """One round; the orders are of the flow to which the others are compared."""
+        number, count = self.options.subscribers, self.options.orders
+        if self._over(0.6):
+            self.skipped.append(f"{number} more subscribers")
+            return
+        stage = self.stage
+        audience.create_topics(stage.client_config, stage.namespace, number)
+        for turn, mode in enumerate(costs.turns(tuple(audience.MODES), 0)):
+            orders = self.placing.orders(f"subscribers/{turn}", count)[BASE]
+            what = f"{number} more subscribers, {mode}"
+            self.progress(what, 0, 0)
+            with audience.audience(
+                mode, number, count, self._environment(), stage.system.directory, self._check
+            ) as self._audience:
+                found = self._turn(1, mode, orders, what)
+                self._heard.append((found, self._audience.done()))
+            self._audience = None
 
     def _run_paced(self) -> None:
         options = self.options
         count = round(options.paced_seconds * options.rate / len(WORDS))
         self._paced = self.placing.orders("paced", count, FAILING)
         orders = in_turns(self._paced)
+        before = self._machine.look()
         self._meant = self.placing.pace(orders, options.rate, self._looking("placing at a pace", len(orders)))
         self._wait(orders, "waiting for the last paced orders")
+        self._others["the steady pace"].append(others_of([before, self._machine.look()]) or 0.0)
 
     def _run_outages(self) -> None:
         for service in (outages.NOBODY, *self.services):
@@ -207,14 +247,15 @@ class Comparison:
         return Outcome(
             run={
                 "name": self.stage.run,
-                "commit": commit(config.project_root()),
+                "commit": self._commit,
                 "seconds": round(time.monotonic() - self._began, 1),
                 "records": facts.records,
             },
             settings={**self.options.to_dict(), "grace": self.grace},
             machine={**machine(), **versions()},
+            load=load(self._before, self._others),
             coupling={word: coupling(flows[key], names, self.stage.topics).to_dict() for word, key in FLOWS.items()},
-            costs={word: costs.summary([each for each in self._rounds if each.flow == word], facts) for word in WORDS},
+            costs={word: costs.summary([each for each in self._turns if each.flow == word], facts) for word in WORDS},
             latency={word: self._latency(word) for word in WORDS},
             rollback={cause: self._rollbacks(facts, cause) for cause in rollback.CAUSES},
             outages=outages.table(facts, self._outages),
@@ -225,17 +266,20 @@ class Comparison:
                 word: subscribers.subscribers(flows[key], names, facts, self._plain(word))
                 for word, key in FLOWS.items()
             },
+            audience=audience.table(self.options.subscribers, self._heard, facts),
             audit=report,
             skipped=self.skipped,
         )
 
     def _latency(self, word: str) -> dict[str, Any]:
-        took = [
-            1000 * (self.ends.ended_at[each.saga][1] - self._meant[each.saga])
+        orders = [
+            1000 * (self.ends.ended_at[each.saga][1] - self._meant[each.saga]) if each.kind is Kinds.PLAIN else None
             for each in self._paced[word]
-            if each.kind is Kinds.PLAIN
         ]
-        return {**spread(took), "curve": curve(took)}
+        took = [each for each in orders if each is not None]
+        parts = stretches(orders, STRETCHES)
+        of_parts = {f"p{percent}": [percentile(part, percent) for part in parts] for percent in (50, 99)}
+        return {**spread(took), "curve": curve(took), "stretches": of_parts}
 
     def _plain(self, word: str) -> list[str]:
         return [each.saga for each in self._paced[word] if each.kind is Kinds.PLAIN]
@@ -276,7 +320,12 @@ class Comparison:
 
     def _pids(self) -> dict[str, int]:
         workers = [worker for service in self.services for worker in self.stage.system.workers[service]]
-        return {worker.name: worker.pid for worker in workers if worker.pid is not None} | broker_pids()
+        audience = self._audience.pids if self._audience is not None else {}
+        return {worker.name: worker.pid for worker in workers if worker.pid is not None} | broker_pids() | audience
+
+    def _beside(self) -> dict[str, int]:
+        """Of this run, but no figure."""
+        return {"comparison": os.getpid(), **self.stage.system.sandbox.pids}
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **self.stage.system.environment}

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from farandole.compare.facts import Fact, Facts
-from farandole.compare.figures import spread
+from farandole.compare.figures import STRETCHES, percentile, spread, stretches
 
 CAUSES: Final = {"payment.declined": "a declined card", "shipping.failed": "a refused shipment"}
 CONFIRMED: Final = ("payment.voided", "inventory.released")
@@ -59,10 +59,16 @@ def _before(fact: Fact) -> bool:
 
 
 def rollbacks(facts: Facts, sagas: Iterable[str], cause: str) -> dict[str, Any]:
-    found = [each for saga in sagas if (each := rollback_of(facts.of.get(saga, ()), cause)) is not None]
+    """sagas: in the order in which they were placed, so that those of all flows can be compared stretch by stretch"""
+    each_saga = [rollback_of(facts.of.get(saga, ()), cause) for saga in sagas]
+    found = [each for each in each_saga if each is not None]
+    parts = stretches([None if each is None else each.compensated for each in each_saga], STRETCHES)
     return {
         "orders": len(found),
-        "compensated_ms": spread([each.compensated for each in found]),
+        "compensated_ms": {
+            **spread([each.compensated for each in found]),
+            "stretches": {"p50": [percentile(each, 50) for each in parts]},
+        },
         "cancelled_ms": spread([each.cancelled for each in found]),
         "messages": median(each.messages for each in found) if found else None,
         "services": median(each.services for each in found) if found else None,

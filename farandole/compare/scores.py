@@ -1,28 +1,66 @@
-"""Who is best at what: by the figures alone, and only where they differ by more than rounds do."""
+"""Who is best at what: by the figures alone, and only where every round says the same.
+
+Two flows are alike, apart, or not told apart. Apart: they differ by more than NOTABLE, and every round has the same one
+ahead. Alike: neither the figures nor any round differ by more than NOTABLE. Not told apart is what is left: the rounds
+do not agree, or are too few.
+
+Invariant: rounds are compared by pairs, one flow's with the other's of the same round.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from statistics import mean
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from statistics import mean, median
 from typing import Any, Final, NamedTuple
 
 from farandole.compare.flows import WORDS
 from farandole.compare.outages import NOBODY
 
 NOTABLE: Final = 0.1
-"""Figures that differ by less than this part are called alike: rounds differ by about as much."""
+"""Figures that differ by less than this part are called alike."""
+
+ENOUGH: Final = 3
+"""Rounds without which nothing is said of what rounds measure."""
+
+
+class Verdict(Enum):
+    ALIKE = "alike"
+    APART = "apart"
+    UNTOLD = "not told apart"
+
+
+NOBODYS: Final = (Verdict.ALIKE.value, Verdict.UNTOLD.value, "unknown")
+"""What is said of a measure at which nobody is best."""
 
 
 class Measure(NamedTuple):
     """values: word for the flow → figure; None: it was not measured. more: whether more is better
 
-    ranges: word → least and most of its rounds, where there were rounds
+    rounds: word → its figure in each round; None: it is counted, or derived, and has none
+    pooled: the figures are those of all rounds together, and not medians of them
     """
 
     what: str
     values: Mapping[str, float | None]
     more: bool = False
-    ranges: Mapping[str, tuple[float, float]] | None = None
+    rounds: Mapping[str, Sequence[float | None]] | None = None
+    pooled: bool = False
+
+    def ratios(self, one: str, other: str) -> list[float]:
+        """Round by round; those in which there is nothing to divide by, or that are nothing, are left out."""
+        if self.rounds is None:
+            return []
+        pairs = zip(self.rounds[one], self.rounds[other], strict=False)
+        return [a / b for a, b in pairs if a and b]
+
+    def ratio(self, one: str, other: str) -> float | None:
+        """One to the other: the median of the rounds' ratios, or that of the figures themselves."""
+        a, b = self.values[one], self.values[other]
+        if self.rounds is None or self.pooled:
+            return None if a is None or not b else a / b
+        found = self.ratios(one, other)
+        return median(found) if found else None
 
 
 def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
@@ -34,15 +72,15 @@ def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
         ("messages", "messages", False),
         ("bytes of rows", "row_bytes", False),
         ("CPU of the services", "cpu_ms", False),
+        ("CPU of the broker", "broker_cpu_ms", False),
     ):
         of = {word: costs[word][name] for word in WORDS}
-        ranges = {word: (each["least"], each["most"]) for word, each in of.items()}
-        yield Measure(what, {word: each["median"] for word, each in of.items()}, more, ranges)
+        rounds = {word: each["rounds"] for word, each in of.items()}
+        yield Measure(what, {word: each["median"] for word, each in of.items()}, more, rounds)
     for name in ("p50", "p99"):
-        yield Measure(f"latency {name}", {word: latency[word][name] for word in WORDS})
+        yield _pooled(f"latency {name}", latency, name)
     for cause, what in (("payment.declined", "a declined card"), ("shipping.failed", "a refused shipment")):
-        of = outcome["rollback"][cause]
-        yield Measure(f"taking back {what}, p50", {word: of[word]["compensated_ms"]["p50"] for word in WORDS})
+        yield taking_back(outcome["rollback"], cause, what)
     parts = [each for name, each in outcome["outages"].items() if name != NOBODY]
     if parts:
         done = {word: mean(part[word]["steps"] or 0.0 for part in parts) for word in WORDS}
@@ -60,34 +98,74 @@ def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
     )
 
 
-def alike(measure: Measure, one: str, other: str) -> bool:
-    """Whether two flows differ by no more than rounds do. Both were measured."""
+def taking_back(rollback: Mapping[str, Any], cause: str, what: str) -> Measure:
+    of = {word: rollback[cause][word]["compensated_ms"] for word in WORDS}
+    return _pooled(f"taking back {what}, p50", of, "p50")
+
+
+def _pooled(what: str, of: Mapping[str, Any], name: str) -> Measure:
+    rounds = {word: each["stretches"][name] for word, each in of.items()}
+    return Measure(what, {word: of[word][name] for word in WORDS}, rounds=rounds, pooled=True)
+
+
+def verdict(measure: Measure, one: str, other: str) -> Verdict:
+    """Of two flows that were measured."""
     a, b = measure.values[one], measure.values[other]
     assert a is not None
     assert b is not None
-    if abs(a - b) <= NOTABLE * min(abs(a), abs(b)):
-        return True
-    if measure.ranges is None:
+    if measure.rounds is None:
+        return Verdict.ALIKE if abs(a - b) <= NOTABLE * min(abs(a), abs(b)) else Verdict.APART
+    ratio, ratios = measure.ratio(one, other), measure.ratios(one, other)
+    if ratio is None or len(ratios) < ENOUGH:
+        return Verdict.UNTOLD
+    if all(_near(each) for each in (ratio, *ratios)):
+        return Verdict.ALIKE
+    if not _near(ratio) and (all(each > 1 for each in (ratio, *ratios)) or all(each < 1 for each in (ratio, *ratios))):
+        return Verdict.APART
+    return Verdict.UNTOLD
+
+
+def _near(ratio: float) -> bool:
+    return max(ratio, 1 / ratio) <= 1 + NOTABLE
+
+
+def ahead(measure: Measure, one: str, other: str) -> bool:
+    """Whether one is better than the other, and told apart from it."""
+    if verdict(measure, one, other) is not Verdict.APART:
         return False
-    (least, most), (low, high) = measure.ranges[one], measure.ranges[other]
-    return least <= high and low <= most
+    if measure.rounds is None:
+        more = measure.values[one] > measure.values[other]  # type: ignore[operator]  # both were measured
+    else:
+        more = (measure.ratio(one, other) or 0.0) > 1
+    return more == measure.more
 
 
 def best(measure: Measure) -> tuple[str, ...]:
-    """The flows that are notably better than another one, and not notably worse than any; nobody if all are alike."""
-    known = {word: value for word, value in measure.values.items() if value is not None}
-    if len(known) < len(WORDS):
+    """The flows that are ahead of another one, and behind none; nobody if none is told apart from another."""
+    if any(value is None for value in measure.values.values()):
         return ()
-    top = (max if measure.more else min)(known, key=lambda word: known[word])
-    near = tuple(word for word in known if alike(measure, top, word))
-    return near if len(near) < len(known) else ()
+    others = {word: [other for other in WORDS if other != word] for word in WORDS}
+    return tuple(
+        word
+        for word in WORDS
+        if any(ahead(measure, word, other) for other in others[word])
+        and not any(ahead(measure, other, word) for other in others[word])
+    )
+
+
+def nobody(measure: Measure) -> Verdict | None:
+    """Why nobody is best: all are alike, or not told apart; None: one was not measured."""
+    if any(value is None for value in measure.values.values()):
+        return None
+    verdicts = {verdict(measure, one, other) for one in WORDS for other in WORDS if one != other}
+    return Verdict.ALIKE if verdicts == {Verdict.ALIKE} else Verdict.UNTOLD
 
 
 def winners(outcome: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Word for the flow → at what it is best, alone or with another one; and `alike`, `unknown`."""
-    found: dict[str, list[str]] = {word: [] for word in (*WORDS, "alike", "unknown")}
+    """Word for the flow → at what it is best, alone or with another one; and `alike`, `not told apart`, `unknown`."""
+    found: dict[str, list[str]] = {word: [] for word in (*WORDS, *NOBODYS)}
     for measure in measures(outcome):
-        unknown = any(value is None for value in measure.values.values())
-        for word in best(measure) or (("unknown",) if unknown else ("alike",)):
+        why = nobody(measure)
+        for word in best(measure) or (why.value if why else "unknown",):
             found[word].append(measure.what)
     return found

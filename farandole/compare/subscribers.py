@@ -1,9 +1,9 @@
 """What a hundred more services cost that want to know that an order was completed.
 
-Derived, not run: how the customer's mail learns of it in a flow shows how anybody would. Where its service hears
-order.completed, another subscriber is another reader of the same record, and nothing more is written. Where it is
-commanded, each is one more command and one more answer, and both are known to whoever commands. The sizes are those of
-the records of the run.
+Extrapolated, not run (farandole.compare.audience runs some of them): how the customer's mail learns of it in a flow
+shows how anybody would. Where its service hears order.completed, another subscriber is another reader of the same
+record, and nothing more is written. Where it is commanded, each is one more command and one more answer, and both are
+known to whoever commands. The sizes are those of the records of the run.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from farandole.cli.progress import terminated
 from farandole.compare.ends import WATCHED, Ends
 from farandole.compare.flows import FLOWS
 from farandole.compare.placing import Placing
+from farandole.demo.flows import order_services
 from farandole.demo.plan import Kinds
 from farandole.demo.stage import load_codec
 from farandole.load.endings import Endings
@@ -36,7 +37,7 @@ def run(flow: str, count: int) -> dict[str, Any]:
     namespace = config.namespace()
     with (
         tempfile.TemporaryDirectory(prefix="farandole-fraud-") as home,
-        System(Path(home), namespace=namespace) as system,
+        System(Path(home), namespace=namespace, services=order_services()) as system,
     ):
         codec = load_codec(system.root, namespace)
         placing = Placing(system.client_config, namespace, codec, "fraud", 0)

@@ -119,17 +119,14 @@ class Sampler:
                     cpu[name], rss[name] = times.user + times.system, process.memory_info().rss
             except psutil.Error:
                 self._processes.pop(pid, None)
-        machine: Any = psutil.cpu_times()
-        stolen = getattr(machine, "steal", 0.0)
-        # A guest's time is in that of the user already.
-        not_busy = machine.idle + getattr(machine, "iowait", 0.0) + stolen + getattr(machine, "guest", 0.0)
+        busy, stolen = machine_cpu()
         return Sample(
             at=time.monotonic() - self._recorder.began,
             in_flight=self._recorder.open,
             lag=lag,
             cpu=cpu,
             rss=rss,
-            busy=sum(machine) - not_busy,
+            busy=busy,
             stolen=stolen,
         )
 
@@ -173,6 +170,27 @@ class Sampler:
             if tp.error is not None:
                 raise KafkaException(tp.error)
         return committed, {(tp.topic, tp.partition): tp.offset for tp in found}
+
+
+def machine_cpu() -> tuple[float, float]:
+    """CPU seconds of the whole machine so far, whoever used them, and those of other machines on the same host."""
+    machine: Any = psutil.cpu_times()
+    stolen = getattr(machine, "steal", 0.0)
+    # A guest's time is in that of the user already.
+    not_busy = machine.idle + getattr(machine, "iowait", 0.0) + stolen + getattr(machine, "guest", 0.0)
+    return sum(machine) - not_busy, stolen
+
+
+def cpu_times(pids: Mapping[str, int]) -> dict[str, float]:
+    """User and system seconds so far, all threads. What has gone is left out."""
+    found = {}
+    for name, pid in pids.items():
+        try:
+            times = psutil.Process(pid).cpu_times()
+        except psutil.Error:
+            continue
+        found[name] = times.user + times.system
+    return found
 
 
 def growing(points: list[tuple[float, float]], rate: float) -> bool:

@@ -9,19 +9,23 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
 
 import events
-from bench import backlog, learning
+from bench import backlog, learning, logins, transfers
 from bench.errors import BenchError
 from bench.learning import Note, Output, Reaction, Templates, Written
 from bench.orders import SKUS, codec, orders
 from bench.raw import SAGA, Service
 from bench.records import Census, causes, hops
-from bench.report import percentile
+from bench.report import _aim, percentile
 from farandole.codec import Codec, encode_meta
+from farandole.demo import login
+from farandole.demo.visitors import Told
 from farandole.event import Event, Meta
 from farandole.pytest_plugin import TestKafka
 
@@ -223,6 +227,45 @@ def test_a_backlog_that_is_gone_too_soon_measures_nothing() -> None:
         backlog.figures([backlog.Sample(1.0, 0, 1), backlog.Sample(2.0, 100, 1)], 100)
 
 
+# ---- logins and transfers
+
+
+def a_login_run(*problems: str, audit: bool = True) -> login.Outcome:
+    return login.Outcome({}, {}, {}, {}, 0, {}, list(problems), {"ok": audit})
+
+
+def told(*seconds: float) -> Told:
+    took = {f"user-{number}": each for number, each in enumerate(seconds)}
+    found = Told(seconds={"begin": list(seconds), "verify": list(seconds)})
+    found.took.update(took)
+    return found
+
+
+def test_logins_that_went_wrong_measure_nothing() -> None:
+    for run in (a_login_run("a code was let in twice"), a_login_run(audit=False)):
+        with pytest.raises(BenchError, match="logins"):
+            logins.figures(run, told(0.1))
+
+
+def test_transfers_that_went_wrong_measure_nothing() -> None:
+    def run(completed: int, *problems: str) -> Any:
+        return SimpleNamespace(
+            ok=not problems, problems=problems, transfers={"completed": completed}, answered={"a": 100.0, "b": 200.0}
+        )
+
+    assert transfers.figures(run(2), 2, ["a", "b"])["transfers"] == 2
+    for wrong in (run(1), run(2, "the audit found something")):
+        with pytest.raises(BenchError, match="transfers"):
+            transfers.figures(wrong, 2, ["a", "b"])
+
+
+def test_whether_the_aim_is_met_is_said() -> None:
+    for seconds, met in ((0.15, True), (0.16, False)):
+        found = logins.figures(a_login_run(), told(seconds, seconds))
+        assert found["aim_met"] == met
+        assert _aim(found) == f"the aim, 150 ms at the median, is {'met' if met else 'missed'}"
+
+
 # ---- the command
 
 
@@ -258,7 +301,7 @@ def test_both_sides_finish_the_same_orders_and_leave_nothing(kafka: TestKafka) -
         "stock.hold_requested",
     ]
     assert figures["memory"]["orders"] == 10000
-    assert (figures["logins"]["ok"], figures["logins"]["logins"]) == (True, 40)
+    assert (figures["logins"]["logins"], figures["transfers"]["transfers"]) == (40, 40)
     assert (figures["replay"]["orders"], figures["replay"]["shadow_differing"]) == (200, 0)
     left = AdminClient(dict(kafka.config)).list_topics(timeout=10).topics
     assert not [topic for topic in left if topic.startswith("bench-")]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from farandole.compare import figures
 from farandole.compare.asking import QUESTIONS
+from farandole.compare.audience import MODES
 from farandole.compare.flows import WORDS
 from farandole.compare.options import Options
 from farandole.compare.outages import NOBODY
@@ -13,7 +15,11 @@ from farandole.compare.rollback import CAUSES
 
 
 def middle(value: float) -> dict[str, Any]:
-    return {"median": value, "least": value, "most": value}
+    return {"median": value, "least": value, "most": value, "rounds": [value] * 5}
+
+
+def of_rounds(*values: float) -> dict[str, Any]:
+    return figures.middle(values)
 
 
 def an_outcome(**changes: Any) -> Outcome:
@@ -23,6 +29,10 @@ def an_outcome(**changes: Any) -> Outcome:
         "run": {"name": "compare-1", "commit": "abc", "seconds": 120.0, "records": 5_000},
         "settings": {**Options().to_dict(), "grace": 1.5},
         "machine": {"cores": 2},
+        "load": {
+            "cores": 2, "before": [0.1, 0.2, 0.3], "after": [1.5, 1.2, 0.8],
+            "others": {"the rounds": {"mean": 0.1, "most": 0.2}},
+        },
         "coupling": {
             word: {
                 "services": 5, "messages": round(10 * of), "topics": 4, "pairs": 3, "most": 4, "most_by": "order",
@@ -40,14 +50,17 @@ def an_outcome(**changes: Any) -> Outcome:
             for word, of in factor.items()
         },
         "latency": {
-            word: {"p50": 100 * of, "p99": 200 * of, "of": 500, "curve": [[0, 50 * of], [50, 100 * of], [99, 200 * of]]}
+            word: {
+                "p50": 100 * of, "p99": 200 * of, "of": 500, "curve": [[0, 50 * of], [50, 100 * of], [99, 200 * of]],
+                "stretches": {"p50": [100 * of] * 5, "p99": [200 * of] * 5},
+            }
             for word, of in factor.items()
         },
         "rollback": {
             cause: {
                 word: {
                     "orders": 50, "messages": 4, "services": 4, "topics": 4,
-                    "compensated_ms": {"p50": 30 * of, "p99": 60 * of},
+                    "compensated_ms": {"p50": 30 * of, "p99": 60 * of, "stretches": {"p50": [30 * of] * 5}},
                     "cancelled_ms": {"p50": 40 * of, "p99": 70 * of},
                 }
                 for word, of in factor.items()
@@ -76,6 +89,17 @@ def an_outcome(**changes: Any) -> Outcome:
         "subscribers": {
             word: {"messages": [], "written": 0, "written_bytes": 0, "read": 100, "known_more": 0, "event_bytes": 90}
             for word in WORDS
+        },
+        "audience": {
+            "number": 10,
+            "modes": {
+                mode: {
+                    "orders": 600, "orders_per_second": 300.0, "cpu_ms": 1.0, "broker_cpu_ms": 2.0 + at,
+                    "audience_cpu_ms": 0.5 * at, "read": 10.0 * at, "read_bytes": 900.0 * at,
+                    "written": (0.0, 0.0, 20.0)[at], "written_bytes": (0.0, 0.0, 1800.0)[at],
+                }
+                for at, mode in enumerate(MODES)
+            },
         },
         "audit": {"ok": True, "accepted": 1_234, "findings": []},
     }  # fmt: skip

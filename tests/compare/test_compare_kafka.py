@@ -60,6 +60,12 @@ def test_all_dimensions_are_measured_and_the_page_is_written(environment: dict[s
         assert found["outages"]["nobody"][word]["steps"] > 0
         assert any(each["messages"] for each in found["visibility"][word].values())
         assert any(sum(each.values()) for each in found["debugging"][word].values())
+    # Three stand-ins, each order: who is commanded has a command and an answer.
+    modes = found["audience"]["modes"]
+    assert [modes[mode]["written"] for mode in ("nobody", "heard", "commanded")] == [0, 0, 6]
+    assert modes["heard"]["read"] > 3
+    assert modes["heard"]["audience_cpu_ms"] > modes["nobody"]["audience_cpu_ms"] == 0
+    assert set(found["load"]["others"]) == {"the rounds", "the steady pace"}
     # What a flow does not need it does not miss.
     down = found["outages"]["orchestrator"]
     assert down["choreographed"]["steps"] > down["orchestrated"]["steps"]

@@ -32,6 +32,13 @@ def an_order_in(word: str, plan: Plan, before: Callable[[Recording], None] = lam
         return facts_of.read(world.finish(), codec(), topics(), silent), saga
 
 
+def test_traffic_is_in_the_order_of_time_whatever_the_topics_were_read_in() -> None:
+    found, _ = an_order_in("choreographed", Plan())
+    first, *_, last = at = [each.at for each in found.traffic]
+    assert at == sorted(at)
+    assert sum(count for count, _ in found.written(first, last + 1).values()) == found.records
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_a_plain_order_takes_every_step(word: str) -> None:
     found, saga = an_order_in(word, Plan())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
 from farandole.audit.records import LogRecord
@@ -9,7 +12,8 @@ from farandole.codec import encode_meta
 from farandole.compare import asking, costs, outages, rollback
 from farandole.compare.ends import Ends
 from farandole.compare.facts import MESSAGE, ROW, Fact, Facts, Traffic, kind_of, writer
-from farandole.compare.figures import curve, middle, percentile, ratio, spread
+from farandole.compare.figures import curve, middle, percentile, ratio, spread, stretches
+from farandole.compare.machine import Machine, load, warnings
 from farandole.errors import FarandoleError
 from farandole.event import Meta
 
@@ -69,23 +73,71 @@ def test_orders_that_had_no_time_are_not_counted() -> None:
     assert outages.grace_of(9_000.0, 8.0) == 4.0
 
 
-def test_rounds_are_told_apart_by_the_brokers_time() -> None:
+def a_turn(number: int, began: int, over: int, seconds: float = 0.5, **cpu: float) -> costs.Turn:
+    return costs.Turn(
+        number, "hybrid", 2, seconds, {name.replace("_", "["): each for name, each in cpu.items()}, began, over
+    )
+
+
+def test_turns_are_told_apart_by_the_brokers_time() -> None:
     facts = Facts(
         traffic=[Traffic(9, MESSAGE, 7), Traffic(10, MESSAGE, 100), Traffic(19, MESSAGE, 50), Traffic(20, ROW, 1)]
     )
-    rounds = [costs.Round("hybrid", 2, 0.5, {"order[0]": 0.01, "payment[0]": 0.03, "broker": 0.05}, 10, 20)]
-    found = costs.summary(rounds, facts)
+    turn = a_turn(1, 10, 20, order_0=0.01, payment_0=0.03, broker=0.05, audience=0.02)
+    found = costs.summary([turn], facts)
     assert found["messages"]["median"] == 1.0
     assert found["message_bytes"]["median"] == 75.0
     assert found["rows"]["median"] == 0.0
     assert found["orders_per_second"]["median"] == 4.0
     assert (found["cpu_ms"]["median"], found["broker_cpu_ms"]["median"]) == (20.0, 25.0)
+    assert found["audience_cpu_ms"]["median"] == 10.0
 
 
-def test_each_flow_is_first_once() -> None:
-    turns = costs.turns(("a", "b", "c"), 4)
+def test_a_rounds_figure_is_that_of_its_two_turns() -> None:
+    turns = [a_turn(2, 0, 9, 3.0, order=0.02), a_turn(1, 10, 19, order=0.04), a_turn(2, 20, 29, 1.0, order=0.02)]
+    facts = Facts(traffic=[Traffic(5, MESSAGE, 1), Traffic(15, MESSAGE, 1), Traffic(25, MESSAGE, 1)])
+    found = costs.summary(turns, facts)
+    assert (found["rounds"], found["orders"]) == (2, 6)
+    assert found["orders_per_second"]["rounds"] == [4.0, 1.0]
+    assert found["cpu_ms"]["rounds"] == [20.0, 10.0]
+    assert found["messages"]["rounds"] == [0.5, 0.5]
+    assert found["broker_cpu_ms"]["median"] is None
+
+
+def test_each_flow_is_first_once_and_all_go_there_and_back() -> None:
+    turns = [costs.turns(("a", "b", "c"), number) for number in range(4)]
     assert [turn[0] for turn in turns] == ["a", "b", "c", "a"]
-    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert turns[1] == ["b", "c", "a", "a", "c", "b"]
+
+
+def test_a_pace_is_cut_into_stretches_as_orders_were_placed() -> None:
+    assert stretches([1, None, 2, 3, None], 2) == [[1], [2, 3]]
+    assert stretches([1], 2) == [[], [1]]
+    facts = Facts({"a": FAILED, "b": FAILED[:3], "c": FAILED})
+    found = rollback.rollbacks(facts, ["b", "a", "gone", "b", "c"], "shipping.failed")
+    assert found["compensated_ms"]["stretches"]["p50"] == [None, 30, None, None, 30]
+
+
+# ---- the machine
+
+
+def test_who_else_was_at_work_is_told_from_a_tenth_of_the_cores_on() -> None:
+    found = load([1.5, 0.2, 0.1], {"the rounds": [0.1, 0.5], "the steady pace": [0.2], "nothing": []})
+    found["cores"] = 2
+    assert found["before"] == [1.5, 0.2, 0.1]
+    assert found["others"] == {
+        "the rounds": {"mean": 0.3, "most": 0.5}, "the steady pace": {"mean": 0.2, "most": 0.2},
+    }  # fmt: skip
+    assert list(warnings(found)) == [
+        "others on this machine took 0.30 of its 2 cores during the rounds: take its times and its CPU with care"
+    ]
+
+
+def test_what_is_counted_is_a_figure_and_what_is_beside_it_is_not() -> None:
+    machine = Machine(lambda: {"order[0]": os.getppid(), "gone": 2**22 + 1}, lambda: {"comparison": os.getpid()})
+    turn = costs.measured(1, "hybrid", ["a"], lambda: None, time.monotonic, machine)
+    assert set(turn.cpu) == {"order[0]"}
+    assert machine.look().cpu.keys() == {"order[0]", "comparison"}  # of neither is said that others took it
 
 
 def test_whoever_wrote_a_record_stands_in_its_id() -> None:
@@ -121,8 +173,8 @@ def test_ratios_of_nothing_are_nothing() -> None:
     assert ratio(3.0, 2.0) == 1.5
     assert ratio(None, 2.0) is None
     assert ratio(3.0, 0.0) is None
-    assert middle([]) == {"median": None, "least": None, "most": None}
-    assert middle([3, 1, 2]) == {"median": 2, "least": 1, "most": 3}
+    assert middle([]) == {"median": None, "least": None, "most": None, "rounds": []}
+    assert middle([3, 1, 2]) == {"median": 2, "least": 1, "most": 3, "rounds": [3, 1, 2]}
 
 
 # ---- ends
