@@ -29,7 +29,7 @@ from faust.web import View
 from agents import order as service
 from events import CancelOrder, Order, OrderLine, PlaceOrder
 from farandole.door import Door, replied
-from farandole.errors import FlowError
+from farandole.errors import ConfigError
 from farandole.flow import Flow, begun_by, chosen, load_flows
 
 FLOW = "order/1"
@@ -94,7 +94,7 @@ def _flow_of(named: Any) -> tuple[str, list[str]]:
         return "", ["flow: a text, such as order-pay-first"]
     try:
         return chosen(named, order_flows()), []
-    except FlowError as error:
+    except ConfigError as error:
         return "", [f"flow: {error.what}; {error.mend}"]
 
 

@@ -55,7 +55,7 @@ MODULES = [
     *("grownschemas", "straightline", "succession", "table", "timers", "transactions", "views"),
     *(f"load.{name}" for name in ("histogram", "limit", "orders", "over_http", "over_kafka", "recorder", "sampler")),
     *("load.sending", "load.stages"),
-    *("passcodes", "agents.login", "agents.directory", "web.login"),
+    *("passcodes", "values", "agents.login", "agents.directory", "web.login"),
 ]
 """What runs in a worker, and the generator of loads, which may run for hours. Other commands, the sandbox, the audit
 and the embedded Kafka are not in production.

@@ -125,7 +125,7 @@ def test_from_a_snapshot_it_is_the_same_and_less_is_read(workshop: Workshop, tmp
 def test_whoever_interrupts_it_goes_on_where_it_stopped(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run = played(workshop, 7)
+    run = played(workshop, 55)
     source, replica = ModelSource(run), replica_of(workshop, run, "inventory")
     live, rebuilt = rebuild(source, replica)
     lines = rebuilt.transactions

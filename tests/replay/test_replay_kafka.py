@@ -19,12 +19,13 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from farandole.demo.flows import FLOW, services_of
 from farandole.demo.run import BROKEN_DECISION
 from farandole.kafkaerrors import FENCED
 from farandole.pytest_plugin import TestKafka
-from farandole.simulation.plan import SERVICES
 
 ROOT = Path(__file__).parents[2]
+SERVICES = services_of([FLOW])
 
 
 class Past(NamedTuple):
