@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,13 @@ class Installation:
         self.kafka, self.namespace, self.log = kafka, namespace, log
         topics().apply(kafka.config, namespace)
         producer = Producer({**kafka.config, "linger.ms": 20})
-        for records in log.records.values():
+        now = time.time_ns() // 1_000_000
+        for (topic, _), records in log.records.items():
+            # Where retention is counted in days, only what is kept for ever tells how much is gone: that is the newest.
+            at = now if topics().topics[topic].retention == "forever" else now - 60_000
             for record in records:
                 assert record is not None
-                producer.produce(namespace + record.topic, record.value, record.key, record.partition)
+                producer.produce(namespace + record.topic, record.value, record.key, record.partition, timestamp=at)
         assert producer.flush(30) == 0
 
     def audit(self, **options: Any) -> audit.Report:
