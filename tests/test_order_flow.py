@@ -66,8 +66,15 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def running_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The demo's workers, once all five have been started."""
-    workers = [each for each in descendants(process) if "worker" in each.cmdline()]
+    workers = [each for each in descendants(process) if is_worker(each)]
     return workers if len(workers) == 5 else []
+
+
+def is_worker(process: psutil.Process) -> bool:
+    try:
+        return "worker" in process.cmdline()
+    except psutil.NoSuchProcess:  # a zombie, or gone since
+        return False
 
 
 @pytest.mark.usefixtures("environment")
