@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 KINDS = ("embedded", "testcontainers", "env")
 KIND = pytest.StashKey[str]()
+RUNNING = pytest.StashKey["TestKafka"]()
+"""The session's Kafka, once a test has asked for it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
         yield from _from_a_container()
     else:
         for broker in _embedded(pytestconfig, tmp_path_factory.mktemp("kafka"), 1):
-            yield TestKafka(broker.bootstrap_servers, kind)
+            pytestconfig.stash[RUNNING] = TestKafka(broker.bootstrap_servers, kind)
+            yield pytestconfig.stash[RUNNING]
 
 
 @pytest.fixture(scope="module")

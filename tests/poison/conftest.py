@@ -13,6 +13,11 @@ from farandole.system import System
 NAMESPACE = f"poison-{secrets.token_hex(3)}."
 
 
+@pytest.fixture(scope="module", autouse=True)
+def topics_go_with_their_module() -> None:
+    """Not here: the system is used by all modules of the package."""
+
+
 @pytest.fixture(scope="package")
 def system(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Two workers of order, so that requests are forwarded; one of every other service."""
