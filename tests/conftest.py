@@ -18,8 +18,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 @pytest.fixture(scope="module", autouse=True)
 def topics_go_with_their_module(pytestconfig: pytest.Config) -> Iterator[None]:
-    """A session's broker has little memory, and a module many topics: without this it does nothing but
-    collect garbage in the end.
+    """A session's broker has little memory, and a module many topics: it would do nothing but collect garbage in the
+    end.
     """
     yield
     if (kafka := pytestconfig.stash.get(RUNNING, None)) is not None:
@@ -27,7 +27,3 @@ def topics_go_with_their_module(pytestconfig: pytest.Config) -> Iterator[None]:
         left = [name for name in admin.list_topics(timeout=30).topics if not name.startswith("__")]
         for deleted in admin.delete_topics(left, operation_timeout=30).values() if left else ():
             deleted.result()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="also tests that cost a minute each (farandole chaos)")
