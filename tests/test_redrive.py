@@ -23,6 +23,7 @@ import events
 from agents.order import order_id
 from farandole import audit
 from farandole.audit.reading import Reader
+from farandole.audit.records import Where
 from farandole.codec import Codec
 from farandole.demo.flows import FLOW, services_of
 from farandole.event import Event, Meta
@@ -31,6 +32,9 @@ from farandole.redrive.queue import Book, Desk
 from farandole.system import System
 
 ORDERS = int(os.environ.get("REDRIVEN_ORDERS", "60"))
+Letter = tuple[str, Where]
+"""Service, and where the message lay that became a letter."""
+
 COMMAND = [sys.executable, "-m", "farandole.cli.main", "dead-letters"]
 SERVICES = ("order", "payment", "notification")
 BUGS = ("payment.authorise", "order.captured")
@@ -88,6 +92,11 @@ class Shop:
     def redriven(self) -> int:
         self.waiting()
         return len(self.book.done)
+
+    def letters(self) -> set[Letter]:
+        """Every letter that there ever was."""
+        self.waiting()
+        return {(each.service, each.source) for queue in self.book.letters.values() for each in queue}
 
     def until_redriven(self, letters: int) -> None:
         until(lambda: self.redriven() >= letters, "nothing was redriven")
@@ -178,10 +187,12 @@ def test_orders_that_a_bug_has_parked_end_as_if_nothing_had_happened(kafka: Test
         assert (plan["letters"], plan["sagas"]) == (behind.total(), ORDERS)
         assert running.waiting() == behind
 
+        waited = running.letters()
+        assert len(waited) == behind.total()
         mend(system, "payment", "order")
         redrive_in_three_attempts(running, behind.total())
         assert running.waiting() == {}
-        check_order(running, behind.total())
+        check_order(running, waited)
 
         orders = until(lambda: ended(running), "not every order has ended")
         expected = {number: is_cancelled(number) and bug_of(number) == "payment.authorise" for number in range(ORDERS)}
@@ -225,15 +236,23 @@ def redrive_in_three_attempts(running: Shop, letters: int) -> None:
     assert last["letters"].get("ignored", 0) == 0, "what was asked for was asked for again"
 
 
-def check_order(running: Shop, letters: int) -> None:
-    """Each letter was redriven once, a saga's in their order."""
-    outcomes = sorted(running.book.outcomes.items())
-    redriven: defaultdict[tuple[str, int, str], list[int]] = defaultdict(list)
-    for (service, partition, _), outcome in outcomes:
+def check_order(running: Shop, waited: set[Letter]) -> None:
+    """Each letter was redriven once, a saga's in their order. More were than waited before where a call that one letter
+    began was answered before the saga's next letter had its turn: the answer waits behind it.
+    """
+    redriven: defaultdict[tuple[str, int, str], list[tuple[int, Where]]] = defaultdict(list)
+    for (service, partition, _), outcome in sorted(running.book.outcomes.items()):
         if outcome.outcome == "redriven":
-            redriven[service, partition, outcome.saga].append(outcome.number)
-    assert sum(len(numbers) for numbers in redriven.values()) == letters
-    assert all(numbers == list(range(len(numbers))) for numbers in redriven.values())
+            source = Where(outcome.topic, partition, outcome.offset)
+            redriven[service, partition, outcome.saga].append((outcome.number, source))
+    everyone = {(key, number, source) for key, found in redriven.items() for number, source in found}
+    assert sum(map(len, redriven.values())) == len(everyone), "a letter was redriven twice"
+    letters = running.letters()
+    assert {(key[0], source) for key, _, source in everyone} == letters
+    for found in redriven.values():
+        assert [number for number, _ in found] == list(range(len(found)))
+    assert waited <= letters
+    assert {source.topic for _, source in letters - waited} <= {"payment.calls"}
 
 
 def ended(running: Shop) -> dict[str, int] | None:

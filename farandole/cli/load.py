@@ -225,12 +225,12 @@ def _show_plan(options: Options, as_json: bool) -> None:
 
 
 def _play(options: Options, out: Path | None, as_json: bool) -> int:
-    from farandole.load.html import writable, write
+    from farandole.load.html import write
     from farandole.load.outcome import print_outcome
     from farandole.load.run import prepared, reports_home
 
     folder = out or reports_home()
-    writable(folder)
+    probe(folder / "report", "--out", beside=True, parents=True)
     signal.signal(signal.SIGTERM, terminated)
     with shown() as progress, prepared(options, progress) as playing:
         outcome = playing.play()

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from farandole.errors import ConfigError
 from farandole.load.objective import Objective
 from farandole.load.outcome import LATENCIES, Outcome, confidence, growth_said, number, remark
 from farandole.load.page import facts, heading, page, table, tiles, verdict
@@ -23,20 +21,6 @@ SERVICES: Final = {"order": "c1", "inventory": "c2", "payment": "c3", "shipping"
 OUTSIDE: Final = ("gateway", "carrier", "mail")
 SPARE: Final = ("c4", "c8", "c6", "cg")
 """Colours of services that have none of their own."""
-
-
-def writable(folder: Path) -> None:
-    """ConfigError if no report could be written there: better known before a load than after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"x")
-    except OSError as error:
-        raise ConfigError(
-            f"no report can be written: {error.strerror or error}",
-            where=str(folder),
-            mend="another folder with --out, or make this one writable",
-        ) from None
 
 
 def write(outcome: Outcome, folder: Path) -> None:

@@ -19,6 +19,7 @@ from farandole.audit.reading import Offsets, Progress
 from farandole.audit.records import LogRecord, Place
 from farandole.codec import Codec
 from farandole.errors import CodecError, ConfigError
+from farandole.replay.moments import Moments
 from farandole.replay.pace import Pace
 from farandole.replay.plain import described, line
 from farandole.replay.selection import Bounds, Selection
@@ -48,15 +49,9 @@ class Inspection:
         self._last = where.last
         self._kept: list[tuple[int, str, int, int, str]] = []
         self.found = 0
-        self._handing_out = False
-        self._stop: Callable[[], None] | None = None
-
-    def interrupt(self, stop: Callable[[], None]) -> None:
+        self._moments = Moments()
+        self.interrupt = self._moments.interrupt
         """Stop, but not between a record that was handed out and the note that it was. For signal handlers."""
-        if self._handing_out:
-            self._stop = stop
-        else:
-            stop()
 
     def run(self, source: Readable, out: Callable[[str], None], progress: Progress) -> int:
         """Returns how many records were wanted."""
@@ -72,13 +67,8 @@ class Inspection:
 
     def _take(self, record: LogRecord) -> None:
         self._pace.step()
-        self._handing_out = True
-        try:
+        with self._moments.whole():
             self._hand_out(record)
-        finally:
-            self._handing_out = False
-        if self._stop is not None:
-            self._stop()
         if self._limit and self.found >= self._limit:
             raise Enough
 
@@ -129,7 +119,7 @@ def load(path: Path, asked: dict[str, Any]) -> Bounds | None:
         state = json.loads(path.read_text())
         if state["format"] != FORMAT:
             raise ValueError(state["format"])
-        first, last = _places(state["position"]), _places(state["end"])
+        first, last = places(state["position"]), places(state["end"])
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ConfigError(
             f"this is no state of an inspection: {error}", where=str(path), mend="name another file, or delete it"
@@ -141,5 +131,5 @@ def load(path: Path, asked: dict[str, Any]) -> Bounds | None:
     return Bounds(first, last, [])
 
 
-def _places(said: dict[str, int]) -> dict[Place, int]:
+def places(said: dict[str, int]) -> dict[Place, int]:
     return {(name.rpartition("/")[0], int(name.rpartition("/")[2])): int(offset) for name, offset in said.items()}

@@ -16,7 +16,7 @@ from typing import Final
 
 from farandole.audit.records import Place
 from farandole.errors import ConfigError, ReplayError
-from farandole.replay.inspecting import _places
+from farandole.replay.inspecting import places
 
 FORMAT: Final = "farandole-shadow/1"
 ANEW: Final = "delete the directory, or name another one: it is read anew then"
@@ -65,7 +65,7 @@ class State:
         if said.pop("format") != FORMAT:
             raise ValueError("its format is another one")
         for name in ("first", "end", "position"):
-            said[name] = _places(said[name])
+            said[name] = places(said[name])
         if said["condemned"] is not None:
             said["condemned"] = {name: [(t, p, at) for t, p, at in each] for name, each in said["condemned"].items()}
         for name in ("spool", "index"):

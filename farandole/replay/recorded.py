@@ -189,8 +189,9 @@ def check_there(source: Source, topics: Topics, state: State) -> None:
 
 def check_journals(source: Source, services: Collection[str]) -> None:
     """ReplayError if one does not begin where the system began: what happened before made tables that nobody knows."""
+    names = journals(services)
     for place, start in sorted(source.starts.items()):
-        if place[0] in journals(services) and start > 0:
+        if place[0] in names and start > 0:
             raise past_retention(place[0].removesuffix(".journal"), place, 0, start, FROM_THE_BEGINNING)
 
 

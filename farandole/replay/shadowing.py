@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from farandole.audit.reading import Progress, Source
@@ -105,15 +105,3 @@ def plan(
         ends = {place: end for place, end in source.ends().items() if place[0] in read | names}
         found = {place: end - source.starts[place] for place, end in ends.items()}
     return {"topics": len({topic for topic, _ in found}), "offsets": sum(found.values())}
-
-
-def replayed_topics(topics: Topics, services: Iterable[str]) -> set[str]:
-    """Every topic that a shadow replay reads."""
-    return journals(services) | events(topics)
-
-
-def read_history(source: Source, topics: Topics, services: Iterable[str], history: History, progress: Progress) -> None:
-    """The journals first, and then every topic of events, further: what a line took, or published, is there then."""
-    for names, what in ((journals(services), "reading the journals"), (events(topics), "reading the topics")):
-        ends = {place: end for place, end in source.ends().items() if place[0] in names}
-        history.read(source.starts, ends, progress, what)

@@ -119,8 +119,8 @@ def test_a_folder_that_takes_no_report_is_refused_before_anything_is_started(
     monkeypatch.setattr(run, "prepared", lambda *_: pytest.fail("something is started"))
     done = called("--rate", "10", "--out", str(tmp_path / "file" / "out"))
     assert isinstance(done.exception, ConfigError)
-    assert "no report can be written" in str(done.exception)
-    assert "--out" in done.exception.mend
+    assert "the file cannot be written" in str(done.exception)
+    assert "--out" in done.exception.where
 
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)])

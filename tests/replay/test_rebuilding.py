@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,43 @@ def test_from_a_snapshot_it_is_the_same_and_less_is_read(workshop: Workshop, tmp
     assert 0 < less < whole
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def signalled() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def nothing() -> None:
+    pass
+
+
+@contextmanager
+def at_commit(
+    line: int,
+    monkeypatch: pytest.MonkeyPatch,
+    replica: Replica,
+    before: Callable[[], None] = nothing,
+    after: Callable[[], None] = nothing,
+) -> Iterator[None]:
+    """What happens before or after the replica commits that line."""
+    lines, commit = count(), replica.processor.commit
+
+    def committed(at: int) -> Any:
+        due = next(lines) == line
+        if due:
+            before()
+        done = commit(at)
+        if due:
+            after()
+        return done
+
+    with monkeypatch.context() as planted:
+        planted.setattr(replica.processor, "commit", committed)
+        yield
+
+
 def test_whoever_interrupts_it_goes_on_where_it_stopped(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -132,18 +172,8 @@ def test_whoever_interrupts_it_goes_on_where_it_stopped(
     assert lines > 5
     for stop in range(lines):
         rebuilder = Rebuilder(source, replica)
-        left = iter([False] * stop + [True])
-        commit = replica.processor.commit
-
-        def interrupted(at: int, left: Any = left, commit: Any = commit) -> Any:
-            if next(left, False):
-                raise KeyboardInterrupt
-            return commit(at)
-
-        with monkeypatch.context() as planted:
-            planted.setattr(replica.processor, "commit", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                rebuilder.run(live.position, quiet)
+        with at_commit(stop, monkeypatch, replica, before=interrupt), pytest.raises(KeyboardInterrupt):
+            rebuilder.run(live.position, quiet)
         resumed = Rebuilder(source, replica, rebuilder.so_far()).run(live.position, quiet)
         assert resumed.rows == live.rows, f"stopped at line {stop}"
         assert resumed.transactions == lines - stop
@@ -161,19 +191,8 @@ def test_a_signal_between_a_line_and_the_note_of_it_waits_for_the_note(
         for stop in range(rebuilt.transactions):
             rebuilder = Rebuilder(source, replica)
             _stopped_by(rebuilder.interrupt)
-            left = iter([False] * stop + [True])
-            commit = replica.processor.commit
-
-            def interrupted(at: int, left: Any = left, commit: Any = commit) -> Any:
-                done = commit(at)
-                if next(left, False):
-                    signal.raise_signal(signal.SIGINT)
-                return done
-
-            with monkeypatch.context() as planted:
-                planted.setattr(replica.processor, "commit", interrupted)
-                with pytest.raises(KeyboardInterrupt):
-                    rebuilder.run(live.position, quiet)
+            with at_commit(stop, monkeypatch, replica, after=signalled), pytest.raises(KeyboardInterrupt):
+                rebuilder.run(live.position, quiet)
             resumed = Rebuilder(source, replica, rebuilder.so_far()).run(live.position, quiet)
             assert resumed.rows == live.rows, f"stopped at line {stop}"
             assert resumed.transactions == rebuilt.transactions - stop - 1
