@@ -24,6 +24,7 @@ from farandole.deploy.state import Deployment
 from farandole.deploy.target import Instance, NotWell
 from farandole.errors import ConfigError, FarandoleError
 from farandole.system import LAST_LINES, Progress
+from farandole.topics import Problem
 
 IMAGE: Final = "farandole:local"
 """docker-compose.yml's own default."""
@@ -62,6 +63,9 @@ class ComposeTarget:
         name = config.setting("FARANDOLE_IMAGE", IMAGE)
         repository, colon, tag = name.rpartition(":")
         return f"{name if '/' in tag or not colon else repository}:{version}"
+
+    def refusals(self, plan: Plan) -> list[Problem]:
+        return []  # docker-compose.yml draws the key that is not set
 
     def prepare(self, plan: Plan, progress: Progress) -> None:
         version = plan.version

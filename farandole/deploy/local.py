@@ -6,6 +6,7 @@ killed leaves behind a system that goes on as it was told.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 import farandole
-from farandole import config
+from farandole import config, passcodes
 from farandole.deploy import supervisor
 from farandole.deploy.planning import Plan
 from farandole.deploy.state import Deployment, write_json
@@ -28,7 +31,7 @@ from farandole.errors import ConfigError, FarandoleError
 from farandole.kafka.embedded import hold_free
 from farandole.schemas import Schemas
 from farandole.system import LAST_LINES, Progress
-from farandole.topics import Topics
+from farandole.topics import Problem, Topics
 
 HOST: Final = "127.0.0.1"
 LOOK_EVERY: Final = 0.05
@@ -50,6 +53,25 @@ class LocalTarget:
 
     def check(self) -> None:
         config.check_broker(config.kafka_client_config())
+
+    def refusals(self, plan: Plan) -> list[Problem]:
+        if not any(step.service == passcodes.SERVICE and step.workers[1] for step in plan.steps):
+            return []
+        try:
+            passcodes.configured()
+        except ConfigError as error:
+            return [Problem(error.what, error.where, error.mend)]
+        running = self.supervisor_pid
+        with contextlib.suppress(psutil.Error):
+            if running and psutil.Process(running).environ().get(passcodes.KEY) != os.environ.get(passcodes.KEY):
+                return [
+                    Problem(
+                        f"the workers that run got another {passcodes.KEY}, or none",
+                        "environment",
+                        "set the one that they have; or farandole deploy stop, and again: codes on their way are lost",
+                    )
+                ]
+        return []
 
     def prepare(self, plan: Plan, progress: Progress) -> None:
         state = self.deployment.state

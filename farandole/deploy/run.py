@@ -76,11 +76,15 @@ def target_of(options: Options, deployment: Deployment, root: Path) -> Target:
 
 
 def make_plan(deployment: Deployment, root: Path, options: Options) -> Plan:
-    return plan_apply(deployment, options.target, root, workers=options.workers or {}, ended=options.ended)
+    plan = plan_apply(deployment, options.target, root, workers=options.workers or {}, ended=options.ended)
+    plan.refused += target_of(options, deployment, root).refusals(plan)
+    return plan
 
 
 def make_rollback(deployment: Deployment, options: Options, to: str) -> Plan:
-    return plan_rollback(deployment, options.target, to=to, ended=options.ended)
+    plan = plan_rollback(deployment, options.target, to=to, ended=options.ended)
+    plan.refused += target_of(options, deployment, config.project_root()).refusals(plan)
+    return plan
 
 
 def carry_out(plan: Plan, deployment: Deployment, root: Path, options: Options, progress: Progress) -> Report:

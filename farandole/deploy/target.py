@@ -8,6 +8,7 @@ from typing import Protocol
 from farandole.deploy.planning import Plan
 from farandole.errors import FarandoleError
 from farandole.system import Progress
+from farandole.topics import Problem
 
 
 class NotWell(FarandoleError):
@@ -34,6 +35,9 @@ class Target(Protocol):
 
     def check(self) -> None:
         """FarandoleError if the target cannot be used."""
+
+    def refusals(self, plan: Plan) -> list[Problem]:
+        """What workers would lack here, as far as it is known before they start."""
 
     def prepare(self, plan: Plan, progress: Progress) -> None:
         """All that comes before the first worker: the version, topics, schemas. May be done again."""

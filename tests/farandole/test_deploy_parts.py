@@ -20,16 +20,60 @@ from confluent_kafka import TopicPartition
 from farandole import runtime
 from farandole.deploy import waits
 from farandole.deploy.compose import ComposeTarget
+from farandole.deploy.local import LocalTarget
 from farandole.deploy.manifest import Manifest
 from farandole.deploy.planning import Plan
 from farandole.deploy.state import Deployment
-from farandole.deploy.supervisor import Supervisor, Wanted
+from farandole.deploy.supervisor import Supervisor, Wanted, _lock
 from farandole.deploy.target import NotWell
 from farandole.deploy.version import KEPT, Versions, version_of
 from farandole.deploy.waits import longest
 from farandole.errors import ConfigError
+from farandole.passcodes import KEY
 from farandole.succession import Succession, is_awaited
 from farandole.system import silent
+
+# ---- what workers would lack
+
+
+def plan_for(*services: str) -> Plan:
+    steps: Any = [SimpleNamespace(service=service, workers=(0, 1)) for service in services]
+    return Plan("apply", "local", "1234", "", "", Manifest(), steps)
+
+
+def refusals(home: Path, *services: str) -> list[str]:
+    return [each.what for each in LocalTarget(Deployment(home), home, 0.0).refusals(plan_for(*services))]
+
+
+def test_logins_need_their_key_and_nobody_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY, raising=False)
+    assert refusals(tmp_path, "order", "payment") == []
+    assert refusals(tmp_path, "order", "login") == [f"{KEY} is not set"]
+    monkeypatch.setenv(KEY, "x" * 31)
+    assert refusals(tmp_path, "login") == [f"{KEY} has 31 characters"]
+    monkeypatch.setenv(KEY, "x" * 32)
+    assert refusals(tmp_path, "login") == []
+
+
+def test_another_key_than_the_one_that_workers_run_with_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor hands on the environment with which it was started, not the one of a later command."""
+    key = os.environ.get(KEY, "k" * 32)
+    monkeypatch.setattr(psutil.Process, "environ", lambda _: {KEY: key})
+    deployment = Deployment(tmp_path)
+    held = _lock(deployment.home)
+    assert held is not None
+    (deployment.home / "supervisor.lock").write_text(str(os.getpid()))
+    try:
+        monkeypatch.setenv(KEY, key)
+        assert refusals(tmp_path, "login") == []
+        monkeypatch.setenv(KEY, "another" * 8)
+        assert refusals(tmp_path, "login") == [f"the workers that run got another {KEY}, or none"]
+        assert refusals(tmp_path, "order") == []
+    finally:
+        os.close(held)
+
 
 # ---- stop
 

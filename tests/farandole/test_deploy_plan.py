@@ -12,6 +12,7 @@ import pytest
 from farandole import generate
 from farandole.deploy.manifest import manifest_of
 from farandole.deploy.planning import Plan, plan_apply, plan_rollback
+from farandole.deploy.run import Options, make_plan, make_rollback
 from farandole.deploy.state import Deployment
 from farandole.errors import ConfigError
 from farandole.topics import Topics
@@ -47,6 +48,19 @@ def planned(first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.Monkey
         return plan_apply(Deployment(first[0]), "local", root, workers={}, ended=ended)
 
     return plan
+
+
+@pytest.mark.parametrize(("key", "refused"), [("", ["LOGIN_PASSCODE_KEY is not set"]), ("k" * 64, [])])
+def test_what_a_target_lacks_is_said_by_plan_apply_and_rollback(
+    first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, refused: list[str]
+) -> None:
+    monkeypatch.setattr("farandole.deploy.planning._plan_topics", lambda *_: None)
+    monkeypatch.setenv("LOGIN_PASSCODE_KEY", key)
+    shutil.copytree(first[0], tmp_path / "home", symlinks=True)
+    deployment = Deployment(tmp_path / "home")
+    applied = make_plan(deployment, first[1], Options())
+    back = make_rollback(deployment, Options(), to=applied.version)
+    assert [each.what for each in applied.refused] == [each.what for each in back.refused] == refused
 
 
 SERVICES = set(Topics.load(ROOT / "topics.yaml").services)
