@@ -39,6 +39,11 @@ KEEP_SECONDS: Final = 60
 minute as they go after a week elsewhere, so that memory comes to a level within a run and what still grows is a leak.
 """
 
+SOAK_CONFIRMED: Final = 0.2
+"""Of a soak's minutes, through which the rate that was found is held first: a machine that others share is slower for
+half a minute every few, and what only the time between can hold is no limit.
+"""
+
 SOAK_WARM_UP: Final = 90.0
 """Seconds of a soak that do not count: longer than rows of ended orders stay."""
 
@@ -143,7 +148,9 @@ class Options:
 
     def probe(self, rate: float, confirming: bool, cold: bool) -> list[Stage]:
         """The stages of one rate of a search; cold: of the first one."""
-        seconds = _chosen(self.step_seconds, PROBE_SECONDS) * (CONFIRMING if confirming else 1)
+        seconds = _chosen(self.step_seconds, PROBE_SECONDS)
+        if confirming:
+            seconds = max(seconds * CONFIRMING, self.soak_minutes * 60 * SOAK_CONFIRMED)
         name = f"{rate:g}/s" + (" again" if confirming else "")
         warm_up = self.warm_up if self.warm_up is not None else COLD_WARM_UP if cold else PROBE_WARM_UP
         return with_warm_up([steady(name, rate, seconds)], warm_up)

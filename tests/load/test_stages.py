@@ -106,3 +106,9 @@ def test_the_first_rate_of_a_search_warms_up_longer() -> None:
     assert not later.measured
     assert first.seconds > later.seconds
     assert Options(find_limit=True, warm_up=3.0).probe(50.0, confirming=False, cold=True)[0].seconds == 3.0
+
+
+@pytest.mark.parametrize(("soak", "seconds"), [(0.0, 40.0), (2.0, 40.0), (10.0, 120.0)])
+def test_what_is_to_be_held_for_long_is_confirmed_for_longer(soak: float, seconds: float) -> None:
+    options = Options(find_limit=True, step_seconds=20.0, soak_minutes=soak)
+    assert [options.probe(50.0, again, cold=False)[-1].seconds for again in (False, True)] == [20.0, seconds]
