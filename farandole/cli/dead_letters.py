@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 FAILED = 1
+WITHOUT_BYTES = "its bytes are not in the queue: it can be discarded, not redriven"
 """Exit code when a letter failed again, or came to something else than is asked."""
 
 Services = Annotated[list[str] | None, typer.Option("--service", help="Of this service. Repeatable.")]
@@ -342,6 +343,7 @@ def _asking(desk: Desk, task: Task, progress: Report) -> Any:
 def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool, context: typer.Context | None = None) -> None:
     """context: of the command, where it means one letter of a saga."""
     from farandole.cli.naming import command_for, note_dealt_with
+    from farandole.redrive.asking import Course
     from farandole.redrive.naming import check_lasting, compared, dealt_with
     from farandole.redrive.report import print_plan, print_result
 
@@ -353,15 +355,15 @@ def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool, context
             check_lasting(desk.book, choice, chosen, partial(command_for, context))
         unfit = [each for each in chosen if task.action == "redrive" and each.letters[0].truncated]
         chosen = [each for each in chosen if each not in unfit]
-        for each in unfit:
-            where = each.letters[0].where
-            print(f"note: {where} is without its bytes and cannot be redriven, only discarded", file=sys.stderr)
         if dry_run or not as_json:
             print_plan(chosen, task, as_json and dry_run)
         if dry_run:
-            raise typer.Exit(0 if all(each.as_asked for each in before) else FAILED)
+            for each in unfit:
+                print(f"failed: {each.letters[0].where}: {WITHOUT_BYTES}", file=sys.stderr)
+            raise typer.Exit(0 if not unfit and all(each.as_asked for each in before) else FAILED)
         result: Result = _asking(desk, task, progress).carry_out(chosen)
         result.before = before
+        result.courses += [Course(each, error=WITHOUT_BYTES) for each in unfit]
     show_outcome(result, as_json, print_result)
     raise typer.Exit(0 if result.ok else FAILED)
 

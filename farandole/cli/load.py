@@ -144,6 +144,8 @@ def compare(
     from farandole.load.run import reports_home
 
     probe(out, "--out", parents=True)
+    if out is not None and out.is_file() and any(out.samefile(comparing.path_of(each)) for each in (a, b)):
+        raise ConfigError("this is a report that is compared", where=f"--out {out}", mend="name another file")
     compared = comparing.compare(comparing.read(a), comparing.read(b))
     with written(out or reports_home(), "--out"):
         compared.write(out)

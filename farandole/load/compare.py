@@ -60,8 +60,8 @@ class Comparison:
         self.reports = [near(path)]
 
 
-def read(name: str) -> dict[str, Any]:
-    """A report, by its .json file or by the name of its run. ConfigError if there is none, or it is something else."""
+def path_of(name: str) -> Path:
+    """A report's .json file, by its path or by the name of its run. ConfigError if there is none."""
     from farandole.load.run import reports_home
 
     path = next((each for each in (Path(name), reports_home() / f"{name}.json") if each.is_file()), None)
@@ -69,6 +69,12 @@ def read(name: str) -> dict[str, Any]:
         raise ConfigError(
             "there is no such report", where=name, mend=f"a .json file, or the name of a run in {reports_home()}"
         )
+    return path
+
+
+def read(name: str) -> dict[str, Any]:
+    """A report, by its .json file or by the name of its run. ConfigError if there is none, or it is something else."""
+    path = path_of(name)
     try:
         found = json.loads(path.read_text())
         known = isinstance(found, dict) and found.get("format") == FORMAT and "stages" in found

@@ -179,6 +179,27 @@ def test_a_letter_that_came_to_something_else_does_not_keep_the_others_from_what
     assert states(bench) == ["discarded", "redriven"]
 
 
+def test_a_letter_without_its_bytes_is_a_failure_and_keeps_no_other_from_being_redriven(
+    bench: Bench, mended: list[bool], run: Run
+) -> None:
+    park(bench, 1)
+    park(bench, 2, saga="d-2")
+    mended.append(True)
+    [first, *_] = [n for n, record in enumerate(bench.log) if record.topic == "inventory.dlq"]
+    record = bench.log[first]
+    bench.log[first] = record._replace(value=b"", headers=[*record.headers, ("__dlq.truncated", b"true")])
+    code, said = run("redrive", "--all", "--dry-run")
+    assert (code, dead_letters.WITHOUT_BYTES in said) == (1, True)
+    code, said = run("redrive", "--all", "--json")
+    told = json.loads(said[said.index("{") :].splitlines()[0])
+    assert (code, told["ok"], told["letters"]) == (1, False, {"redriven": 1})
+    assert [(each["letter"], each["error"]) for each in told["failed"]] == [("stock/0/0", dead_letters.WITHOUT_BYTES)]
+    assert states(bench) == ["parked", "redriven"]
+    code, said = run("redrive", "--all")
+    assert (code, "d-1: ignored: its bytes are not in the queue" in said) == (1, True)
+    assert run(*DISCARD, "--saga", "d-1")[0] == 0
+
+
 def test_an_edit_of_two_letters_is_refused_also_if_one_is_done_with(bench: Bench, mended: list[bool], run: Run) -> None:
     park(bench, 1)
     park(bench, 2, saga="d-2")

@@ -161,6 +161,18 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_reports_are_read(
     assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
 
 
+def test_a_report_is_not_overwritten_by_its_comparison(tmp_path: Path, a: dict[str, Any]) -> None:
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    for path in (one, other):
+        path.write_text(json.dumps(a))
+    for out in (one, other, tmp_path / "here" / ".." / "other.json"):
+        (tmp_path / "here").mkdir(exist_ok=True)
+        failure = CliRunner().invoke(app, ["compare", str(one), str(other), "--out", str(out)]).exception
+        assert isinstance(failure, ConfigError), failure
+        assert failure.where == f"--out {out}"
+    assert one.read_text() == other.read_text() == json.dumps(a)
+
+
 @pytest.mark.parametrize("out", [(), ("--out", "{}/new/page.html")])
 def test_a_page_is_written_where_it_is_wanted_or_beside_the_reports_or_it_is_said_why_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a: dict[str, Any], out: tuple[str, ...]
