@@ -19,8 +19,9 @@ READY := .venv/.ready
 demo: $(READY)
 	@$(BIN)/farandole demo $(DEMO_ARGS)
 
+# Three processes on two cores: half of the time one waits for a broker.
 test: lint
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(PYTEST_ARGS)
 
 chaos: $(READY)
 	@$(BIN)/farandole chaos $(CHAOS_ARGS)

@@ -19,7 +19,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from farandole.demo.flows import FLOW, services_of
+from farandole.demo.flows import FLOW, order_services, services_of
 from farandole.demo.run import BROKEN_DECISION
 from farandole.kafkaerrors import FENCED
 from farandole.pytest_plugin import TestKafka
@@ -112,7 +112,7 @@ def test_replaying_leaves_no_trace(past: Past) -> None:
     admin = AdminClient(dict(past.kafka.config))
     groups = admin.list_consumer_groups().result(20)
     ours = {each.group_id for each in groups.valid if each.group_id.startswith(past.namespace)}
-    assert ours <= {f"{past.namespace}{service}" for service in SERVICES}
+    assert ours <= {f"{past.namespace}{service}" for service in order_services()}
 
 
 SLOWLY = """
