@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 FAILED = 1
-WITHOUT_BYTES = "its bytes are not in the queue: it can be discarded, not redriven"
 """Exit code when a letter failed again, or came to something else than is asked."""
 
 Services = Annotated[list[str] | None, typer.Option("--service", help="Of this service. Repeatable.")]
@@ -152,7 +151,7 @@ def redrive(
 
     A saga is meant as a whole: all that waits, and what comes meanwhile. If a letter fails again its saga waits at it.
     May be interrupted at any moment and repeated. Exit code 0: all is done. 1: some failed again, or
-    somebody else did otherwise before.
+    are without their bytes, or somebody else did otherwise before.
 
     Example: farandole dead-letters redrive --service payment --rate 50 --dry-run
     """
@@ -343,7 +342,7 @@ def _asking(desk: Desk, task: Task, progress: Report) -> Any:
 def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool, context: typer.Context | None = None) -> None:
     """context: of the command, where it means one letter of a saga."""
     from farandole.cli.naming import command_for, note_dealt_with
-    from farandole.redrive.asking import Course
+    from farandole.redrive.asking import WITHOUT_BYTES
     from farandole.redrive.naming import check_lasting, compared, dealt_with
     from farandole.redrive.report import print_plan, print_result
 
@@ -353,17 +352,15 @@ def _carry_out(choice: Choice, task: Task, dry_run: bool, as_json: bool, context
         note_dealt_with(before, "discarded" if task.action == "discard" else "redriven")
         if task.most is not None and context is not None:
             check_lasting(desk.book, choice, chosen, partial(command_for, context))
-        unfit = [each for each in chosen if task.action == "redrive" and each.letters[0].truncated]
-        chosen = [each for each in chosen if each not in unfit]
+        beyond = task.beyond(chosen)
         if dry_run or not as_json:
             print_plan(chosen, task, as_json and dry_run)
         if dry_run:
-            for each in unfit:
-                print(f"failed: {each.letters[0].where}: {WITHOUT_BYTES}", file=sys.stderr)
-            raise typer.Exit(0 if not unfit and all(each.as_asked for each in before) else FAILED)
+            for letter in beyond:
+                print(f"failed: {letter.service} {letter.source}: {WITHOUT_BYTES}", file=sys.stderr)
+            raise typer.Exit(0 if not beyond and all(each.as_asked for each in before) else FAILED)
         result: Result = _asking(desk, task, progress).carry_out(chosen)
         result.before = before
-        result.courses += [Course(each, error=WITHOUT_BYTES) for each in unfit]
     show_outcome(result, as_json, print_result)
     raise typer.Exit(0 if result.ok else FAILED)
 

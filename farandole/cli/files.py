@@ -39,6 +39,7 @@ def probe(path: Path | None, option: str, beside: bool = False, parents: bool = 
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         if beside or not path.exists():
-            tempfile.TemporaryFile(dir=path.parent).close()
+            with tempfile.TemporaryFile(dir=path.parent) as there:
+                there.write(b"x")  # a full disk takes a file, and nothing into it
         elif path.is_file():  # to open a pipe would wait for its reader
             path.open("a").close()

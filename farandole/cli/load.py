@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,8 +145,10 @@ def compare(
     from farandole.load.run import reports_home
 
     probe(out, "--out", parents=True)
-    if out is not None and out.is_file() and any(out.samefile(comparing.path_of(each)) for each in (a, b)):
-        raise ConfigError("this is a report that is compared", where=f"--out {out}", mend="name another file")
+    if out is not None and out.is_file():
+        reports = [comparing.path_of(each) for each in (a, b)]
+        if any(out.samefile(each) for each in (*reports, *(r.with_suffix(".html") for r in reports)) if each.is_file()):
+            raise ConfigError("this is a report that is compared", where=f"--out {out}", mend="name another file")
     compared = comparing.compare(comparing.read(a), comparing.read(b))
     with written(out or reports_home(), "--out"):
         compared.write(out)
@@ -232,7 +235,7 @@ def _play(options: Options, out: Path | None, as_json: bool) -> int:
     from farandole.load.run import prepared, reports_home
 
     folder = out or reports_home()
-    probe(folder / "report", "--out", beside=True, parents=True)
+    probe(folder / f"{os.getpid()}.report", "--out", beside=True, parents=True)
     signal.signal(signal.SIGTERM, terminated)
     with shown() as progress, prepared(options, progress) as playing:
         outcome = playing.play()

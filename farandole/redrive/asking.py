@@ -45,6 +45,8 @@ WRITTEN_WITHIN: Final = 30.0
 MAX_WHY: Final = 300
 """Characters of who and why: a letter of the largest size has to fit beside them."""
 
+WITHOUT_BYTES: Final = "its bytes are not in the queue: it can be discarded, not redriven"
+
 _VERBS: Final = {REDRIVE: "redriving", DISCARD: "discarding"}
 
 
@@ -64,6 +66,15 @@ class Task:
     rate: float | None = None
     edited: bytes | None = None
     patience: float = PATIENCE
+
+    def is_beyond(self, letter: Letter) -> bool:
+        """It cannot be decided: the queue could not take its bytes."""
+        return letter.truncated and self.action == REDRIVE and self.edited is None
+
+    def beyond(self, chosen: Iterable[Sequence]) -> list[Letter]:
+        """Of each of these the first at which it will stop."""
+        found = (next(filter(self.is_beyond, each.letters[: self.most]), None) for each in chosen)
+        return [letter for letter in found if letter is not None]
 
 
 @dataclass
@@ -206,6 +217,9 @@ class Asking:
     def _write(self, courses: list[Course], allowed: int) -> None:
         for course in courses:
             while allowed and _has_more(course, self._task.most):
+                if self._task.is_beyond(course.sequence.letters[course.next]):
+                    course.error = WITHOUT_BYTES
+                    break
                 self._ask(course, course.sequence.letters[course.next])
                 course.next += 1
                 allowed -= 1

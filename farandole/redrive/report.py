@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from farandole.cli.progress import WIDE
-from farandole.redrive.asking import Result, Task
+from farandole.redrive.asking import WITHOUT_BYTES, Result, Task
 from farandole.redrive.queue import Book, Letter, Sequence
 from farandole.redrive.showing import words
 
@@ -146,7 +146,12 @@ def print_plan(chosen: list[Sequence], task: Task, as_json: bool) -> None:
             }
             for each in chosen
         ]
-        print(json.dumps({"dry_run": True, "action": task.action, "letters": letters, "sagas": sagas, "plan": plan}))
+        said = {"dry_run": True, "action": task.action, "letters": letters, "sagas": sagas, "plan": plan}
+        failed = [
+            {"service": each.service, "saga": each.saga, "letter": str(each.source), "error": WITHOUT_BYTES}
+            for each in task.beyond(chosen)
+        ]
+        print(json.dumps({**said, "failed": failed}))
         return
     at = f", {task.rate:g} a second" if task.rate else ""
     rows = [(service, reason, f"{count:,}") for (service, reason), count in sorted(counts.items())]

@@ -56,13 +56,16 @@ class Inspection:
     def run(self, source: Readable, out: Callable[[str], None], progress: Progress) -> int:
         """Returns how many records were wanted."""
         self._out = out
+        whole = True
         try:
             source.read(dict(self.position), self._last, self._take, progress, "reading")
-            self.position.update(self._last)
         except Enough:
-            pass
-        for *_, text in sorted(self._kept):
-            out(text)
+            whole = False
+        with self._moments.whole():  # a saga's records are handed out together, and noted then
+            for *_, text in sorted(self._kept):
+                out(text)
+            if whole:
+                self.position.update(self._last)
         return self.found
 
     def _take(self, record: LogRecord) -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from farandole.cli import dead_letters
-from farandole.redrive.asking import Asking
+from farandole.redrive.asking import WITHOUT_BYTES, Asking
 from tests.farandole.bench_of_letters import Bench, Incoming
 from tests.farandole.test_operations import park
 from tests.farandole.test_redriving import Desk, Wire, bench, mended, states, wire
@@ -179,25 +179,34 @@ def test_a_letter_that_came_to_something_else_does_not_keep_the_others_from_what
     assert states(bench) == ["discarded", "redriven"]
 
 
-def test_a_letter_without_its_bytes_is_a_failure_and_keeps_no_other_from_being_redriven(
-    bench: Bench, mended: list[bool], run: Run
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_letter_without_its_bytes_is_a_failure_and_keeps_no_other_saga_from_being_redriven(
+    bench: Bench, mended: list[bool], run: Run, lost: int
 ) -> None:
-    park(bench, 1)
-    park(bench, 2, saga="d-2")
+    """Those before it in its saga are redriven, and the saga waits at it."""
+    park(bench, 1, 2)
+    park(bench, 3, saga="d-2")
     mended.append(True)
-    [first, *_] = [n for n, record in enumerate(bench.log) if record.topic == "inventory.dlq"]
-    record = bench.log[first]
-    bench.log[first] = record._replace(value=b"", headers=[*record.headers, ("__dlq.truncated", b"true")])
+    letter = [n for n, record in enumerate(bench.log) if record.topic == "inventory.dlq"][lost]
+    record = bench.log[letter]
+    bench.log[letter] = record._replace(value=b"", headers=[*record.headers, ("__dlq.truncated", b"true")])
+    failed = [(f"stock/0/{lost}", WITHOUT_BYTES)]
     code, said = run("redrive", "--all", "--dry-run")
-    assert (code, dead_letters.WITHOUT_BYTES in said) == (1, True)
+    assert (code, f"failed: inventory stock/0/{lost}: {WITHOUT_BYTES}" in said) == (1, True)
+    code, said = run("redrive", "--all", "--dry-run", "--json")
+    told = json.loads(said[said.index("{") :].splitlines()[0])
+    assert (code, [(each["letter"], each["error"]) for each in told["failed"]]) == (1, failed)
     code, said = run("redrive", "--all", "--json")
     told = json.loads(said[said.index("{") :].splitlines()[0])
-    assert (code, told["ok"], told["letters"]) == (1, False, {"redriven": 1})
-    assert [(each["letter"], each["error"]) for each in told["failed"]] == [("stock/0/0", dead_letters.WITHOUT_BYTES)]
-    assert states(bench) == ["parked", "redriven"]
+    assert (code, told["ok"], told["letters"]) == (1, False, {"redriven": 1 + lost})
+    assert [each["error"] for each in told["failed"]] == [WITHOUT_BYTES]
+    assert states(bench) == [*(["redriven"] * lost), *(["parked"] * (2 - lost)), "redriven"]
+    written = Wire.written
     code, said = run("redrive", "--all")
     assert (code, "d-1: ignored: its bytes are not in the queue" in said) == (1, True)
-    assert run(*DISCARD, "--saga", "d-1")[0] == 0
+    assert Wire.written == written, "nothing is asked about it"
+    assert bench.parked()["d-1"].tries == 0
+    assert run(*DISCARD, "--saga", "d-1", "--letter", f"stock/0/{lost}")[0] == 0
 
 
 def test_an_edit_of_two_letters_is_refused_also_if_one_is_done_with(bench: Bench, mended: list[bool], run: Run) -> None:

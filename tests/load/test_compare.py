@@ -165,12 +165,14 @@ def test_a_report_is_not_overwritten_by_its_comparison(tmp_path: Path, a: dict[s
     one, other = tmp_path / "one.json", tmp_path / "other.json"
     for path in (one, other):
         path.write_text(json.dumps(a))
-    for out in (one, other, tmp_path / "here" / ".." / "other.json"):
-        (tmp_path / "here").mkdir(exist_ok=True)
+    (tmp_path / "other.html").write_text("its page")
+    (tmp_path / "here").mkdir()
+    for out in (one, other, tmp_path / "here" / ".." / "other.json", tmp_path / "other.html"):
         failure = CliRunner().invoke(app, ["compare", str(one), str(other), "--out", str(out)]).exception
         assert isinstance(failure, ConfigError), failure
         assert failure.where == f"--out {out}"
     assert one.read_text() == other.read_text() == json.dumps(a)
+    assert (tmp_path / "other.html").read_text() == "its page"
 
 
 @pytest.mark.parametrize("out", [(), ("--out", "{}/new/page.html")])

@@ -248,3 +248,31 @@ def test_a_file_that_cannot_be_written_is_found_before_anything_is_read(
         "the file cannot be written", f"{words[-2]} {tmp_path / words[-1]}",
     )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saga_is_handed_out_whole_before_a_stop_and_noted_only_then(workshop: Workshop, source: ModelSource) -> None:
+    saga = next(each["saga"] for each in inspected(source, workshop, Selection()) if each.get("type") == "order.placed")
+    selection = Selection(saga=saga)
+    where = bounds(source, selection)
+    said: list[str] = []
+
+    def inspection_of(out: Any) -> Inspection:
+        made = Inspection(workshop.project.codec, selection, where, Pace())
+        with pytest.raises((KeyboardInterrupt, OSError)):
+            made.run(source, lambda text: out(made, text), quiet)
+        return made
+
+    def stopped(made: Inspection, text: str) -> None:
+        said.append(text)
+        made.interrupt(interrupted)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def full(made: Inspection, text: str) -> None:
+        raise OSError("no space is left")
+
+    made = inspection_of(stopped)
+    assert len(said) == made.found > 1
+    assert made.position == where.last
+    assert inspection_of(full).position == where.first
