@@ -67,9 +67,9 @@ def project_root() -> Path:
     )
 
 
-def setting(name: str, default: str = "") -> str:
+def setting(name: str, default: str = "", environment: Mapping[str, str] = os.environ) -> str:
     """A setting by its name; an empty one counts as unset."""
-    return os.environ.get(name) or _dotenv().get(name) or default
+    return environment.get(name) or _dotenv().get(name) or default
 
 
 def keep_seconds() -> float:

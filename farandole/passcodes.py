@@ -75,13 +75,18 @@ def random_text() -> str:
 def configured() -> Passcodes:
     """With the key of the environment. ConfigError if there is none, or one that could be tried out."""
     key = config.setting(KEY)
+    check(key)
+    return Passcodes(key)
+
+
+def check(key: str) -> None:
+    """ConfigError if it is none, or one that could be tried out."""
     if len(key) < LEAST_KEY:
         raise ConfigError(
             f"{KEY} has {len(key)} characters" if key else f"{KEY} is not set",
             where="environment",
             mend=f"set it to what `openssl rand -hex 32` says, the same for all login workers; {LEAST_KEY} characters",
         )
-    return Passcodes(key)
 
 
 def environment_of(service: str, environment: Mapping[str, str]) -> dict[str, str]:

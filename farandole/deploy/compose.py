@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from farandole import config
+from farandole.deploy import keys
 from farandole.deploy.planning import Plan
 from farandole.deploy.state import Deployment
 from farandole.deploy.target import Instance, NotWell
@@ -65,7 +66,7 @@ class ComposeTarget:
         return f"{name if '/' in tag or not colon else repository}:{version}"
 
     def refusals(self, plan: Plan) -> list[Problem]:
-        return []  # docker-compose.yml draws the key that is not set
+        return keys.compose_problems(plan)
 
     def prepare(self, plan: Plan, progress: Progress) -> None:
         version = plan.version

@@ -22,8 +22,8 @@ from typing import Any, Final
 import psutil
 
 import farandole
-from farandole import config, passcodes
-from farandole.deploy import supervisor
+from farandole import config
+from farandole.deploy import keys, supervisor
 from farandole.deploy.planning import Plan
 from farandole.deploy.state import Deployment, write_json
 from farandole.deploy.target import Instance, NotWell
@@ -55,23 +55,14 @@ class LocalTarget:
         config.check_broker(config.kafka_client_config())
 
     def refusals(self, plan: Plan) -> list[Problem]:
-        if not any(step.service == passcodes.SERVICE and step.workers[1] for step in plan.steps):
-            return []
-        try:
-            passcodes.configured()
-        except ConfigError as error:
-            return [Problem(error.what, error.where, error.mend)]
+        return keys.local_problems(plan, self._workers_environment())
+
+    def _workers_environment(self) -> dict[str, str] | None:
+        """None: no supervisor runs, or it is somebody else's."""
         running = self.supervisor_pid
         with contextlib.suppress(psutil.Error):
-            if running and psutil.Process(running).environ().get(passcodes.KEY) != os.environ.get(passcodes.KEY):
-                return [
-                    Problem(
-                        f"the workers that run got another {passcodes.KEY}, or none",
-                        "environment",
-                        "set the one that they have; or farandole deploy stop, and again: codes on their way are lost",
-                    )
-                ]
-        return []
+            return psutil.Process(running).environ() if running else None
+        return None
 
     def prepare(self, plan: Plan, progress: Progress) -> None:
         state = self.deployment.state

@@ -316,6 +316,8 @@ def _lock(home: Path) -> int | None:
 
 def pid_of(home: Path) -> int | None:
     """The supervisor's process, or None if there is none."""
+    if not (home / "supervisor.lock").exists():
+        return None
     handle = _lock(home)
     if handle is not None:
         os.close(handle)

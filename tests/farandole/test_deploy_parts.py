@@ -20,6 +20,7 @@ from confluent_kafka import TopicPartition
 from farandole import runtime
 from farandole.deploy import waits
 from farandole.deploy.compose import ComposeTarget
+from farandole.deploy.keys import compose_problems, local_problems
 from farandole.deploy.local import LocalTarget
 from farandole.deploy.manifest import Manifest
 from farandole.deploy.planning import Plan
@@ -36,43 +37,88 @@ from farandole.system import silent
 # ---- what workers would lack
 
 
-def plan_for(*services: str) -> Plan:
-    steps: Any = [SimpleNamespace(service=service, workers=(0, 1)) for service in services]
+def plan_for(*services: str, workers: int = 1) -> Plan:
+    steps: Any = [SimpleNamespace(service=service, workers=(0, workers)) for service in services]
     return Plan("apply", "local", "1234", "", "", Manifest(), steps)
 
 
-def refusals(home: Path, *services: str) -> list[str]:
-    return [each.what for each in LocalTarget(Deployment(home), home, 0.0).refusals(plan_for(*services))]
-
-
-def test_logins_need_their_key_and_nobody_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def dotenv(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the project's .env says, and nothing of the key in the environment."""
+    said: dict[str, str] = {}
+    monkeypatch.setattr("farandole.config._dotenv", lambda: said)
     monkeypatch.delenv(KEY, raising=False)
-    assert refusals(tmp_path, "order", "payment") == []
-    assert refusals(tmp_path, "order", "login") == [f"{KEY} is not set"]
+    return said
+
+
+def local(theirs: dict[str, str] | None, *services: str) -> list[str]:
+    return [each.what for each in local_problems(plan_for(*services), theirs)]
+
+
+OTHER = f"the workers that run have another {KEY}"
+WITHOUT = f"the supervisor of the workers that run was started without a good {KEY}"
+
+
+def test_logins_need_their_key_and_nobody_else_does(dotenv: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local(None, "order", "payment") == []
+    assert local(None, "order", "login") == [f"{KEY} is not set"]
     monkeypatch.setenv(KEY, "x" * 31)
-    assert refusals(tmp_path, "login") == [f"{KEY} has 31 characters"]
+    assert local(None, "login") == [f"{KEY} has 31 characters"]
     monkeypatch.setenv(KEY, "x" * 32)
-    assert refusals(tmp_path, "login") == []
+    assert local(None, "login") == []
+    monkeypatch.delenv(KEY)
+    dotenv[KEY] = "x" * 32
+    assert local(None, "login") == []
 
 
-def test_another_key_than_the_one_that_workers_run_with_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("theirs", "here", "file", "said"),
+    [
+        ("k" * 32, "", "", []),
+        ("k" * 32, "k" * 32, "", []),
+        ("k" * 32, "x" * 32, "", [OTHER]),
+        ("", "k" * 32, "k" * 32, []),
+        ("k" * 32, "", "k" * 32, []),
+        ("", "", "k" * 32, []),
+        ("", "k" * 32, "", [WITHOUT]),
+        ("", "", "", [WITHOUT]),
+        ("k" * 31, "k" * 31, "", [WITHOUT]),
+    ],
+)
+def test_the_key_that_counts_is_the_one_of_the_supervisor_that_runs(
+    dotenv: dict[str, str], monkeypatch: pytest.MonkeyPatch, theirs: str, here: str, file: str, said: list[str]
 ) -> None:
-    """The supervisor hands on the environment with which it was started, not the one of a later command."""
-    key = os.environ.get(KEY, "k" * 32)
-    monkeypatch.setattr(psutil.Process, "environ", lambda _: {KEY: key})
-    deployment = Deployment(tmp_path)
-    held = _lock(deployment.home)
+    """It hands on the environment with which it was started, whatever a later command has."""
+    monkeypatch.setenv(KEY, here)
+    dotenv[KEY] = file
+    assert local({KEY: theirs}, "login") == said
+    assert local({KEY: theirs}, "order") == []
+
+
+def test_the_environment_of_a_supervisor_is_its_process_own(tmp_path: Path) -> None:
+    target = LocalTarget(Deployment(tmp_path), tmp_path, 0.0)
+    assert target._workers_environment() is None
+    assert not (target.home / "supervisor.lock").exists(), "a plan changes nothing"
+    held = _lock(target.home)
     assert held is not None
-    (deployment.home / "supervisor.lock").write_text(str(os.getpid()))
-    try:
-        monkeypatch.setenv(KEY, key)
-        assert refusals(tmp_path, "login") == []
-        monkeypatch.setenv(KEY, "another" * 8)
-        assert refusals(tmp_path, "login") == [f"the workers that run got another {KEY}, or none"]
-        assert refusals(tmp_path, "order") == []
-    finally:
-        os.close(held)
+    with subprocess.Popen(["sleep", "60"], env={KEY: "its own"}) as process:
+        try:
+            (target.home / "supervisor.lock").write_text(str(process.pid))
+            assert target._workers_environment() == {KEY: "its own"}
+        finally:
+            process.kill()
+            os.close(held)
+
+
+@pytest.mark.parametrize(
+    ("key", "workers", "said"),
+    [("", 1, []), ("", 2, [f"{KEY} is not set"]), ("x" * 31, 1, [f"{KEY} has 31 characters"]), ("x" * 32, 2, [])],
+)
+def test_containers_draw_a_key_but_several_need_the_same(
+    dotenv: dict[str, str], monkeypatch: pytest.MonkeyPatch, key: str, workers: int, said: list[str]
+) -> None:
+    monkeypatch.setenv(KEY, key)
+    assert [each.what for each in compose_problems(plan_for("login", workers=workers))] == said
 
 
 # ---- stop

@@ -55,6 +55,8 @@ def test_what_a_target_lacks_is_said_by_plan_apply_and_rollback(
     first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, refused: list[str]
 ) -> None:
     monkeypatch.setattr("farandole.deploy.planning._plan_topics", lambda *_: None)
+    monkeypatch.setattr("farandole.config._dotenv", dict)
+    monkeypatch.delenv("FARANDOLE_NAMESPACE", raising=False)
     monkeypatch.setenv("LOGIN_PASSCODE_KEY", key)
     shutil.copytree(first[0], tmp_path / "home", symlinks=True)
     deployment = Deployment(tmp_path / "home")
