@@ -39,7 +39,18 @@ def probe(path: Path | None, option: str, beside: bool = False, parents: bool = 
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         if beside or not path.exists():
-            with tempfile.TemporaryFile(dir=path.parent) as there:
-                there.write(b"x")  # a full disk takes a file, and nothing into it
+            _write_into(path.parent)
         elif path.is_file():  # to open a pipe would wait for its reader
             path.open("a").close()
+
+
+def probe_directory(path: Path, option: str) -> None:
+    """The same for files whose names are not known yet. The directory is made if it is not there."""
+    with written(path, option):
+        path.mkdir(parents=True, exist_ok=True)
+        _write_into(path)
+
+
+def _write_into(directory: Path) -> None:
+    with tempfile.TemporaryFile(dir=directory) as there:
+        there.write(b"x")  # a full disk takes a file, and nothing into it

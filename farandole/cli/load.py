@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from farandole.cli.files import probe, written
+from farandole.cli.files import probe, probe_directory, written
 from farandole.cli.progress import show_outcome, shown, terminated
 from farandole.errors import ConfigError, FarandoleError
 
@@ -235,7 +234,7 @@ def _play(options: Options, out: Path | None, as_json: bool) -> int:
     from farandole.load.run import prepared, reports_home
 
     folder = out or reports_home()
-    probe(folder / f"{os.getpid()}.report", "--out", beside=True, parents=True)
+    probe_directory(folder, "--out" if out else "FARANDOLE_HOME")
     signal.signal(signal.SIGTERM, terminated)
     with shown() as progress, prepared(options, progress) as playing:
         outcome = playing.play()

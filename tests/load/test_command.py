@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,7 +123,21 @@ def test_a_folder_that_takes_no_report_is_refused_before_anything_is_started(
     done = called("--rate", "10", "--out", str(tmp_path / "file" / "out"))
     assert isinstance(done.exception, ConfigError)
     assert "the file cannot be written" in str(done.exception)
-    assert "--out" in done.exception.where
+    assert done.exception.where == f"--out {tmp_path / 'file' / 'out'}"
+
+
+def test_a_full_disk_is_found_before_anything_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("FARANDOLE_HOME", str(tmp_path))
+    monkeypatch.setattr("farandole.cli.files.tempfile.TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(run, "prepared", lambda *_: pytest.fail("something is started"))
+    done = called("--rate", "10")
+    assert isinstance(done.exception, ConfigError)
+    assert "No space left" in str(done.exception)
+    assert done.exception.where == f"FARANDOLE_HOME {tmp_path / 'reports'}"
 
 
 @pytest.mark.parametrize("as_json", [(), ("--json",)])
