@@ -209,13 +209,15 @@ def plan_of(options: Options) -> dict[str, Any]:
     stock = {"skus": mix.skus, "pieces_of_each": PIECES}
     if options.find_limit:
         first = options.probe(options.first_rate, confirming=False, cold=True)
+        again = options.probe(options.first_rate, confirming=True, cold=False)
         return {
             **_common(options, stock),
             "stages": [stage.to_dict() for stage in first],
             "orders": None,
             "seconds": None,
             "note": "the rate doubles until it is not held, and then what is between is halved; "
-            f"{sum(stage.seconds for stage in first):g} s for each rate, some ten of them",
+            f"{sum(stage.seconds for stage in first):g} s for each rate, some ten of them; "
+            f"{sum(stage.seconds for stage in again):g} s for the one that was found",
         }
     stages = options.planned()
     return {

@@ -92,6 +92,7 @@ def test_a_search_has_an_objective_and_a_note_on_what_it_does() -> None:
     plan = planned("--find-limit", "--soak-minutes", "10")
     assert plan["objective"] == "p99<1000ms"
     assert "halved" in plan["note"]
+    assert "125 s for the one that was found" in plan["note"]
     assert "10 min at 80%" in plan["load"]
 
 
