@@ -16,7 +16,7 @@ from farandole.audit import bank
 from farandole.audit.books import Ledger, Stock
 from farandole.audit.chain import Chain, Link, Offsets, Witness, origin_of, place_name
 from farandole.audit.findings import Findings
-from farandole.audit.flows import Books, FlowAudit, Saga, flow_audits
+from farandole.audit.flows import Books, FlowAudit, Saga, flow_audits, for_flow
 from farandole.audit.passcodes import Passcodes
 from farandole.audit.records import LogRecord, Where
 from farandole.audit.services import REDRIVEN, Services
@@ -174,7 +174,7 @@ class Fold:
 
     def _audit_of(self, flow: bytes) -> tuple[str, FlowAudit | None]:
         text = flow.decode()
-        found = self._audits[flow] = (text, self.flows.get(text.rpartition("/")[0]))
+        found = self._audits[flow] = (text, for_flow(self.flows, text))
         return found
 
     def _is_out_of_place(self, record: LogRecord, kind: _EventTopic, saga: Saga, event: Any, caused: bool) -> bool:

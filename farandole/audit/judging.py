@@ -17,7 +17,7 @@ from farandole.audit.bank import TOPICS, BankFigures
 from farandole.audit.books import Account, AccountFigures, Charge, Delivery, compare_money, compare_stock
 from farandole.audit.chain import SUSPECTS, place_name
 from farandole.audit.findings import Finding, Findings
-from farandole.audit.flows import Moment, OrderFigures
+from farandole.audit.flows import Moment, OrderFigures, for_flow
 from farandole.audit.fold import Fold
 from farandole.audit.gateway import Gateway
 from farandole.audit.records import Place
@@ -78,7 +78,7 @@ def judge(fold: Fold, terms: Terms, history: History) -> Judgement:
         orders=OrderFigures(),
     )
     for name, saga in fold.sagas.items():
-        audit = fold.flows.get(saga.flow.rpartition("/")[0])
+        audit = for_flow(fold.flows, saga.flow)
         if audit is not None:
             audit.judge(name, saga, moment)
     notes: list[str] = []
@@ -194,7 +194,7 @@ def compare_gateway(gateway: Gateway, fold: Fold, moment: Moment, findings: Find
     """
     charges: dict[str, Charge] = {}
     for name, saga in fold.sagas.items():
-        audit = fold.flows.get(saga.flow.rpartition("/")[0])
+        audit = for_flow(fold.flows, saga.flow)
         charge = audit.charge(saga, moment.settled and not moment.is_held(name)) if audit else None
         if charge is not None:
             charges[name] = charge

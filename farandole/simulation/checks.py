@@ -25,7 +25,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from events import FarandoleJournal, FarandoleOutcome, FarandoleTimer
-from farandole.audit.flows import audit_classes
+from farandole.audit.flows import audit_classes, for_flow
 from farandole.audit.flows.order import Audit as OrderAudit
 from farandole.audit.flows.order_facts import KINDS, any_of, names_of
 from farandole.audit.flows.order_ruling import RestsOn
@@ -203,7 +203,7 @@ def _too_early(run: Run, log: Committed) -> Iterator[Violation]:
             continue
         fact = kind.fact(event)
         facts[event.saga] = facts.get(event.saga, 0) | fact
-        rules = _NEEDS.get(flow.decode().rpartition("/")[0], {}).get(fact)
+        rules = (for_flow(_NEEDS, flow.decode()) or {}).get(fact)
         if rules:
             fresh.append((event.saga, fact, rules))
     yield from _founded(fresh, facts)

@@ -43,6 +43,22 @@ for (service, event), decision in first.bindings.items():
         second.on(event, inspect.unwrap(decision.function))
 '''
 
+SECOND_RULES = '''"""`order/2`: nobody has to be told of a refusal."""
+
+from typing import ClassVar
+
+from farandole.audit.flows.order import Audit as First
+from farandole.audit.flows.order_facts import ENDINGS
+from farandole.audit.flows.order_ruling import owes
+
+OTHERS = tuple(rule for rule in First.rules.owes if rule.check != "mail-missing")
+
+
+class Audit(First):
+    flow: ClassVar = "order/2"
+    rules: ClassVar = First.rules._replace(owes=(*OTHERS, owes(ENDINGS, ("notification.sent",), "mail-missing")))
+'''
+
 
 class Installation:
     """A system that runs a checkout with both versions, and commands from that or from another checkout."""
@@ -64,14 +80,14 @@ class Installation:
         self.send(order(number, sku, 1), saga, flow)
         return saga
 
-    def said(self, *arguments: str, root: Path | None = None) -> Any:
+    def said(self, *arguments: str, root: Path | None = None, code: int = 0) -> Any:
         where = root or self.both
         done = subprocess.run(
             [sys.executable, "-m", "farandole.cli.main", *arguments, "--json"],
             capture_output=True, text=True, cwd=where, timeout=60, check=False,
             env={**self._environment, "PYTHONPATH": str(where), "FARANDOLE_PROJECT": str(where)},
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)
 
     def left(self, root: Path | None = None) -> dict[str, tuple[int, int]]:
@@ -84,6 +100,7 @@ def installation(kafka: TestKafka, tmp_path_factory: pytest.TempPathFactory) -> 
     directory = tmp_path_factory.mktemp("versions")
     both = copy(directory / "both")
     (both / "flows/order_2.py").write_text(SECOND)
+    (both / "farandole/audit/flows/order_2.py").write_text(SECOND_RULES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FARANDOLE_PROJECT", str(both))
         patch.setenv("PYTHONPATH", str(both))
@@ -130,6 +147,18 @@ def test_each_saga_ends_under_its_version_and_the_last_ones_are_counted_down(ins
     assert {"order.completed", "notification.sent"} <= _types(told[second[0]]["story"])
     assert {"order.refused", "notification.sent"} <= _types(told[refused["order/1"]]["story"])
     assert _types(told[refused["order/2"]]["story"]) == {"order.commands.place_order", "order.refused"}
+
+
+def test_each_version_is_audited_by_its_own_rules(installation: Installation) -> None:
+    it = installation
+    it.place(30, "order/1", sku="no sku at all")
+    it.place(31, "order/2", sku="no sku at all")
+    wait_until(lambda: _some(it.left()) == {})
+    assert it.said("audit", "--settled")["ok"]
+
+    os.remove(it.both / "farandole/audit/flows/order_2.py")
+    found = it.said("audit", "--settled", code=1)["findings"]
+    assert {(each["check"], each["saga"]) for each in found} >= {("mail-missing", order_id("customer", "31"))}
 
 
 def _some(left: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

@@ -11,7 +11,7 @@ import pkgutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from farandole.audit.books import Account, Charge, Ledger, SkuFigures, Stock
 from farandole.audit.findings import Findings
 from farandole.audit.records import LogRecord
 from farandole.audit.services import Parked, Waiting
+
+T = TypeVar("T")
 
 OPEN_IDS = 1_000
 """Open orders that are named; more are counted."""
@@ -101,7 +103,7 @@ class Moment:
 class FlowAudit:
     """Base of the flows' audits.
 
-    flow:    the flow's name, without its version
+    flow:    the flow's name, for all of its versions that have no audit of their own; or name/version, for one
     clients: event classes that clients publish; everything else has a cause
     beginnings: those with which they begin a saga
     """
@@ -132,10 +134,16 @@ class FlowAudit:
 
 
 def audit_classes() -> dict[str, type[FlowAudit]]:
-    """Flow name → the class of its audit, of every module of this package that has one."""
+    """What `flow` of an audit says → its class, of every module of this package that has one."""
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
     return {module.Audit.flow: module.Audit for module in modules if hasattr(module, "Audit")}
 
 
 def flow_audits(books: Books) -> dict[str, FlowAudit]:
     return {flow: audit(books) for flow, audit in audit_classes().items()}
+
+
+def for_flow(audits: Mapping[str, T], flow: str) -> T | None:
+    """Of `order/2` what is there for that version, or else for all of `order`; None: nothing."""
+    found = audits.get(flow)
+    return audits.get(flow.rpartition("/")[0]) if found is None else found
