@@ -42,7 +42,7 @@ from events import (
 from farandole import App, Call, CancelTimer, Timer, Withdraw
 from farandole.values import MAX_USER, is_printable
 
-app = App("login", views="web.login", intake="login.commands")
+app = App("login", views="web.login", intake="login.commands", discreet=True)
 challenges = app.Table(
     "challenges",
     value=Challenge,

@@ -79,12 +79,20 @@ class App(faust.App):
     intake: topic with which clients begin sagas; paused while too many are open, as its tables' `ended` tells
             (FARANDOLE_OPEN_SAGAS)
     flows: package whose flows bind this service's decisions
+    discreet: its figures are for who has FARANDOLE_METRICS_KEY, as strangers could learn from them
     """
 
     BootStrategy = _Boot
 
     def __init__(
-        self, id: str, *, views: str | None = None, intake: str | None = None, flows: str = "flows", **options: Any
+        self,
+        id: str,
+        *,
+        views: str | None = None,
+        intake: str | None = None,
+        flows: str = "flows",
+        discreet: bool = False,
+        **options: Any,
     ) -> None:
         options.setdefault("topic_disable_leader", True)
         options.setdefault("worker_redirect_stdouts", False)
@@ -98,6 +106,7 @@ class App(faust.App):
         super().__init__(id, **options)
         self.service_name = id
         self.views, self.intake, self.flows_package = views, intake, flows
+        self.discreet = discreet
         self.outsides: dict[str, str] = {}
         self.fills: dict[str, str] = {}
         self.undo_log: UndoLog = []

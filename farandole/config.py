@@ -31,6 +31,9 @@ PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 ANSWER_SECONDS = 10.0
 
+METRICS_KEY = "FARANDOLE_METRICS_KEY"
+LEAST_METRICS_KEY = 32
+
 KEEP_SECONDS = 7 * 24 * 3600
 """For how long the row of an ended saga stays, unless FARANDOLE_KEEP_SECONDS says otherwise."""
 
@@ -86,6 +89,18 @@ def keep_seconds() -> float:
             mend=f"seconds, more than 0; {KEEP_SECONDS} (seven days) if it is not set",
         )
     return seconds
+
+
+def metrics_key() -> str:
+    """With which figures of discreet services are asked for; empty: nobody is told. ConfigError if it is short."""
+    key = setting(METRICS_KEY)
+    if key and len(key) < LEAST_METRICS_KEY:
+        raise ConfigError(
+            f"{METRICS_KEY} has {len(key)} characters",
+            where="environment",
+            mend=f"{LEAST_METRICS_KEY} characters or more, such as `openssl rand -hex 32` says; unset: nobody is told",
+        )
+    return key
 
 
 def open_sagas() -> int:

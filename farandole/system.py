@@ -154,7 +154,7 @@ class Worker:
     def health(self) -> Health | None:
         """What it says about itself; None: it does not answer."""
         try:
-            with urllib.request.urlopen(f"{self.port.url}/health", timeout=HEALTH_WITHIN) as response:
+            with urllib.request.urlopen(self._asks_for_health(), timeout=HEALTH_WITHIN) as response:
                 said = json.load(response)
         except urllib.error.HTTPError as not_yet:
             try:
@@ -164,6 +164,10 @@ class Worker:
         except (OSError, ValueError):
             return None
         return Health(said["ready"], tuple(said["partitions"]), said.get("messages", 0), said["calls"])
+
+    def _asks_for_health(self) -> urllib.request.Request:
+        key = self._environment.get(config.METRICS_KEY, "")
+        return urllib.request.Request(f"{self.port.url}/health", headers={"Authorization": f"Bearer {key}"})
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -217,7 +221,7 @@ class System:
         self.root = config.project_root()
         self.topics = topics or Topics.load(self.root / "topics.yaml")
         self.services = tuple(self.topics.services if services is None else services)
-        self.passcode_key = secrets.token_hex(32)
+        self.passcode_key, self.metrics_key = secrets.token_hex(32), secrets.token_hex(32)
         self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress
         self._client_config = client_config
@@ -255,6 +259,7 @@ class System:
 
     def _new_worker(self, service: str, index: int) -> Worker:
         environment = {passcodes.KEY: self.passcode_key, **os.environ, **self.environment, **self._environment}
+        environment[config.METRICS_KEY] = self.metrics_key
         return Worker(service, index, self.directory, passcodes.environment_of(service, environment), self.root)
 
     def _start_kafka(self) -> None:

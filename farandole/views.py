@@ -2,17 +2,24 @@
 
 GET /health     200 when it owns its share of the partitions and a broker answers, 503 otherwise, with its state as JSON
 GET /metrics    the same figures in Prometheus' text format
+
+Figures of a discreet app (`App(…, discreet=True)`) would tell strangers what its answers must not, as how long the call
+that a request began is under way. They are for who sends `Authorization: Bearer` with what FARANDOLE_METRICS_KEY
+says; to others /health says whether the worker is ready, and /metrics 403.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from farandole import answers, config
 
 if TYPE_CHECKING:
     from farandole.app import App
@@ -86,17 +93,30 @@ class Figures:
             yield gauge
 
 
+def may_see(app: App, request: Any, key: str) -> bool:
+    """Whether figures are for who has sent this request."""
+    said = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+    return not app.discreet or (bool(key) and hmac.compare_digest(said, f"Bearer {key}".encode()))
+
+
 def add_views(app: App) -> None:
+    """Register them. ConfigError if the key for figures could be tried out."""
     broker = _Broker(app)
     figures = CollectorRegistry()
     figures.register(Figures(app))
+    key = config.metrics_key()
 
     @app.page("/health")
     async def health(web: Any, request: Any) -> Any:
         state = health_of(app)
         state["ready"] = state["ready"] and await broker.answers()
+        if not may_see(app, request, key):
+            state = {name: state[name] for name in ("service", "ready")}
         return web.json(state, status=200 if state["ready"] else 503)
 
     @app.page("/metrics")
     async def metrics(web: Any, request: Any) -> Any:
+        if not may_see(app, request, key):
+            what = f"figures of {app.service_name} are for who has the key: Authorization: Bearer, {config.METRICS_KEY}"
+            return web.json(answers.error(403, what, request), status=403)
         return web.bytes(generate_latest(figures), content_type=CONTENT_TYPE_LATEST.partition(";")[0])

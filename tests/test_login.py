@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -94,11 +97,33 @@ def test_bad_requests_are_told_so(system: System) -> None:
         assert all(said[name] for name in ("what", "where", "mend"))
 
 
+def _asked(system: System, path: str, key: str = "") -> tuple[int, str]:
+    asked = urllib.request.Request(
+        system.url("login") + path, headers={"Authorization": f"Bearer {key}"} if key else {}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+def test_a_stranger_cannot_watch_the_call_that_a_login_begins(system: System) -> None:
+    assert _asked(system, "/health") == (200, '{"service":"login","ready":true}')
+    for key in ("", "x" * 64, "é" * 64):
+        status, said = _asked(system, "/metrics", key)
+        assert status == 403
+        assert all(json.loads(said)[name] for name in ("what", "where", "mend"))
+        assert "farandole_calls" not in said
+    assert "farandole_calls" in _asked(system, "/metrics", system.metrics_key)[1]
+    assert "calls" in json.loads(_asked(system, "/health", system.metrics_key)[1])
+
+
 def test_no_log_and_no_page_has_a_code_or_a_key(system: System) -> None:
     codes = [each.code for each in system.sandbox.state("mail").operations if each.code]
     assert codes
     logs = "".join(worker.log.read_text() for workers in system.workers.values() for worker in workers)
-    pages = repr([request("GET", system.url("login") + "/health")])
+    pages = repr(_asked(system, "/health", key=system.metrics_key) + _asked(system, "/metrics", key=system.metrics_key))
     assert not [code for code in codes if code in logs + pages]
     assert system.passcode_key not in logs + pages
 

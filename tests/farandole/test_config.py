@@ -149,6 +149,18 @@ def test_a_password_reaches_the_client_and_no_repr(project: Path, monkeypatch: p
     assert "hunter2" not in repr(merged) + str(merged) + f"{merged}"
 
 
+def test_a_key_for_figures_that_could_be_tried_out_is_refused_and_not_shown(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert config.metrics_key() == ""
+    monkeypatch.setenv("FARANDOLE_METRICS_KEY", "k" * 32)
+    assert config.metrics_key() == "k" * 32
+    monkeypatch.setenv("FARANDOLE_METRICS_KEY", "short")
+    with pytest.raises(ConfigError, match="FARANDOLE_METRICS_KEY has 5 characters") as refused:
+        config.metrics_key()
+    assert "short" not in str(refused.value)
+
+
 def test_confluent_kafka_takes_the_configuration(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
