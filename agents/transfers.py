@@ -41,6 +41,8 @@ states = app.Table(
     "states",
     value=Transfer,
     ended=lambda transfer: transfer.phase in ("completed", "failed"),
+    # Longer than the accounts' rows of it: a transfer that came again while one of them was left would get no answer.
+    retentions=2,
     help="Every transfer, by its id.",
 )
 

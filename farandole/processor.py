@@ -113,7 +113,8 @@ class Processor:
         engines += [self.calls.table] if any(decision.calls for _, _, decision in bindings) else []
         self.tables: dict[str, Partitioned[Any]] = {table.name: table for table in (*tables, *engines)}
         ended = {table.name: table.ended for table in self.tables.values() if table.ended is not None}
-        self.evictions = Evictions(ended, round(keep * 1000))
+        stays = {table.name: round(keep * 1000) * table.retentions for table in self.tables.values()}
+        self.evictions = Evictions(ended, stays)
         self._open = OpenSagas(ended if counted else {})
         self.reads_ends = self.timed or bool(ended)
         """Whether it has to know that a topic was read to its end: before timers fire, and before rows go."""

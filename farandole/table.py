@@ -64,8 +64,15 @@ class _Homeless(dict[str, Any]):
 class Partitioned(Generic[RowT]):
     """The rows of one table in all partitions that this worker owns, and the one that is under way."""
 
-    def __init__(self, name: str, row: type[RowT], log: UndoLog, ended: Callable[[RowT], bool] | None = None) -> None:
-        self.name, self.row, self.log, self.ended = name, row, log, ended
+    def __init__(
+        self,
+        name: str,
+        row: type[RowT],
+        log: UndoLog,
+        ended: Callable[[RowT], bool] | None = None,
+        retentions: int = 1,
+    ) -> None:
+        self.name, self.row, self.log, self.ended, self.retentions = name, row, log, ended, retentions
         self.parts: dict[int, Part] = {}
         self.leave()
 
@@ -96,7 +103,7 @@ class Table(faust.Table[str, RowT], Generic[RowT]):
     """A Faust table whose rows are kept by the batch engine: `levels[sku] = StockLevel(...)`.
 
     ended: tells of a row that its saga has ended; such a row is removed a retention after its last change
-           (FARANDOLE_KEEP_SECONDS). None: rows stay for ever.
+           (FARANDOLE_KEEP_SECONDS), or several. None: rows stay for ever.
 
     Keys are strings, values rows generated from schemas/. A row is reachable from messages of its own partition only.
     """
@@ -109,11 +116,12 @@ class Table(faust.Table[str, RowT], Generic[RowT]):
         value: type[RowT],
         log: UndoLog,
         ended: Callable[[RowT], bool] | None = None,
+        retentions: int = 1,
         **options: Any,
     ) -> None:
         super().__init__(app, name=name, key_type=str, value_type=None, **options)
         self.row = value
-        self.local = Partitioned(name, value, log, ended)
+        self.local = Partitioned(name, value, log, ended, retentions)
 
     def __getitem__(self, key: str) -> RowT:
         return self.local.rows[key]  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from events import FarandoleJournal, InventoryReserved, OrderRefused, ShippingCancelled
+from events import FarandoleJournal, InventoryReserved, OrderRefused, ShippingCancelled, StartTransfer
 from farandole.errors import ConfigError
 from farandole.eviction import Evictions
 from farandole.table import Part
@@ -59,6 +59,24 @@ def test_an_ended_row_goes_after_a_week_and_no_other(notification: Rig) -> None:
     notification.step_until(lambda: "o-ended" not in notification.live_rows("mails"))
     assert set(notification.rows("mails")) == set(notification.live_rows("mails")) == {"o-waiting"}
     assert journalled(notification) == ["mails o-ended"]
+
+
+def test_a_transfers_row_stays_for_two_weeks(kafka: Any, namespace: str) -> None:
+    transfers = Rig("transfers", kafka, namespace)
+    try:
+        transfers.start()
+        nobody = StartTransfer(
+            customer="", idempotency_key="k", source="a", target="b", amount=1, currency="EUR", within=30
+        )
+        transfers.send(nobody, "t-refused", flow="transfer/1")
+        transfers.settle(1)
+        later(transfers, 2 * WEEK - HOUR)
+        transfers.step_for(0.5)
+        assert set(transfers.live_rows("states")) == {"t-refused"}
+        later(transfers, 2 * HOUR)
+        transfers.step_until(lambda: not transfers.live_rows("states"))
+    finally:
+        transfers.engine.abandon()
 
 
 def test_a_row_counts_from_its_last_change_even_after_a_crash(notification: Rig) -> None:
@@ -130,7 +148,7 @@ def test_a_row_that_bars_a_step_stays_until_all_that_was_written_meanwhile_is_re
 
 
 def test_a_row_that_changed_in_a_transaction_that_was_aborted_goes_all_the_same() -> None:
-    evictions = Evictions({"t": lambda row: row != "open"}, 10)
+    evictions = Evictions({"t": lambda row: row != "open"}, {"t": 10})
     part = Part("t", 0)
     part.rows["k"] = before = "ended"
     evictions.note({part: {"k": before}}, 0)
@@ -139,6 +157,36 @@ def test_a_row_that_changed_in_a_transaction_that_was_aborted_goes_all_the_same(
     part.rows["k"] = before
     evictions.rolled_back()
     assert list(evictions.take(0, 20, {})) == [(part, "k")]
+
+
+def test_rows_of_a_table_that_outlives_others_go_as_much_later_and_hold_nobody_up() -> None:
+    evictions = Evictions(dict.fromkeys("ab", lambda row: row != "open"), {"a": 20, "b": 10})
+    long, short = Part("a", 0), Part("b", 0)
+    for at, part in ((0, long), (1, short)):
+        part.rows["k"] = "ended"
+        evictions.note({part: part.rows}, at)
+    assert evictions.due(10) == []
+    assert evictions.due(11) == [0]
+    assert list(evictions.take(0, 19, {})) == [(short, "k")]
+    assert evictions.due(19) == []
+    evictions.rolled_back()
+    assert list(evictions.take(0, 20, {})) == [(long, "k"), (short, "k")]
+    evictions.committed()
+    assert evictions.due(10**9) == []
+
+
+def test_a_restart_changes_no_rows_time() -> None:
+    evictions = Evictions(dict.fromkeys("ab", lambda row: row != "open"), {"a": 20, "b": 10})
+    long, short = Part("a", 0), Part("b", 0)
+    for part, times in ((long, {"x": 5, "y": 3}), (short, {"x": 4})):
+        note = evictions.times(part.table, 0)
+        assert note is not None
+        for key, at in times.items():
+            part.rows[key] = "ended"
+            note(key, at)
+    evictions.restored(0, [long, short])
+    assert list(evictions.take(0, 14, {})) == [(short, "x")]
+    assert list(evictions.take(0, 25, {})) == [(long, "y"), (long, "x")]
 
 
 @pytest.mark.parametrize("said", ["soon", "0", "-1", "nan"])

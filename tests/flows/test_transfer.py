@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from agents import accounts, transfers
 from events import (
     AccountsCredited,
     AccountsRefunded,
@@ -308,6 +309,11 @@ def test_there_is_nothing_to_settle_without_a_debit(bank: World, how: str) -> No
     bank.send(SettleDebit(account="anna", how=how), "t-none", TRANSFER)  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="no debit in flight"):
         bank.run()
+
+
+def test_a_transfers_row_outlives_what_the_accounts_keep_of_it() -> None:
+    """Whoever sends one again after its row has gone meets accounts that have forgotten it, too, and answer."""
+    assert transfers.states.local.retentions > accounts.movements.local.retentions
 
 
 def test_what_was_kept_is_not_refunded(bank: World) -> None:

@@ -114,7 +114,7 @@ class Maker:
             for replica in services.values():
                 stack.enter_context(replica.entered())
                 if keep is not None:
-                    replica.processor.evictions = Evictions(replica.ended, keep)
+                    replica.processor.evictions = Evictions(replica.ended, dict.fromkeys(replica.ended, keep))
                 for p in range(self._count):
                     replica.processor.add_partition(p)
             turns = [_Turn(self, replica, p, outcome) for replica in services.values() for p in range(self._count)]
