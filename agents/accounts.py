@@ -46,6 +46,10 @@ movements = app.Table(
     ended=lambda movement: movement.phase != "debited",
     help="What became of each debit and credit, by transfer and side, in its account's partition.",
 )
+# No `ended`: what was called off may be a dead letter, which comes when somebody redrives it, whenever that is.
+barred = app.Table(
+    "barred", value=Movement, help="Debits and credits that were called off before they came, until they come."
+)
 # No `ended`: there is no end after which a deposit may not come twice.
 deposits = app.Table("deposits", value=Deposit, help="Every deposit, by account and name.")
 
@@ -103,7 +107,7 @@ def debit(request: DebitAccount) -> tuple[AccountsDebited | Booked, ...] | Accou
     """Take the amount, if the account may spend it."""
     _check_amount(request.amount)
     key = f"{request.saga}/debit"
-    if key in movements:
+    if _is_barred(key) or key in movements:
         return None
     reason = _why_no_debit(request.account, request.amount, request.currency)
     if reason:
@@ -122,9 +126,9 @@ def settle(
     key = f"{request.saga}/debit"
     known = movements.get(key)
     if request.how == "cancel":
-        if known is not None:
+        if known is not None or key in barred:
             return None
-        movements[key] = Movement(phase="refused")
+        barred[key] = Movement(phase="refused")
         return AccountsDebitRefused(reason=CALLED_OFF)
     end = "settled" if request.how == "keep" else "refunded"
     if known is not None and known.phase == end:
@@ -146,7 +150,7 @@ def credit(request: CreditAccount) -> tuple[AccountsCredited | Booked, ...] | Ac
     """Add the amount, if the account takes it and nobody has called it off."""
     _check_amount(request.amount)
     key = f"{request.saga}/credit"
-    if key in movements:
+    if _is_barred(key) or key in movements:
         return None
     reason = _why_no_credit(request.account, request.amount, request.currency)
     if reason:
@@ -161,10 +165,19 @@ def credit(request: CreditAccount) -> tuple[AccountsCredited | Booked, ...] | Ac
 def cancel_credit(request: CancelCredit) -> AccountsCreditRefused | None:
     """Whatever comes of it has been said, or is said here: a credit that comes later finds itself refused."""
     key = f"{request.saga}/credit"
-    if key in movements:
+    if key in movements or key in barred:
         return None
-    movements[key] = Movement(phase="refused")
+    barred[key] = Movement(phase="refused")
     return AccountsCreditRefused(reason=CALLED_OFF)
+
+
+def _is_barred(key: str) -> bool:
+    """Whether it was called off before it came. Now that it has, its row may go like any other."""
+    if key not in barred:
+        return False
+    del barred[key]
+    movements[key] = Movement(phase="refused")
+    return True
 
 
 # ---- balances and the ledger

@@ -42,7 +42,7 @@ states = app.Table(
     value=Transfer,
     ended=lambda transfer: transfer.phase in ("completed", "failed"),
     # Longer than the accounts' rows of it: a transfer that came again while one of them was left would get no answer.
-    retentions=2,
+    keep=lambda seconds: 2 * seconds,
     help="Every transfer, by its id.",
 )
 

@@ -121,14 +121,14 @@ class App(faust.App):
         *,
         value: type[RowT],
         ended: Callable[[RowT], bool] | None = None,
-        retentions: int = 1,
+        keep: tables.Keep | None = None,
         help: str = "",
         **options: Any,
     ) -> tables.Table[RowT]:
         """A table of the service: string keys, values of class `value`; changelog topic `<id>-<name>-changelog`.
 
         ended: tells of a row that its saga has ended, so that it may go a week later (FARANDOLE_KEEP_SECONDS)
-        retentions: so many times as late, where a row must outlive those of other services
+        keep: seconds of that week → seconds for which an ended row of this table stays, where that is another time
         """
         table = tables.Table(
             self,
@@ -136,7 +136,7 @@ class App(faust.App):
             value=value,
             log=self.undo_log,
             ended=ended,
-            retentions=retentions,
+            keep=keep,
             help=help,
             beacon=self.tables.beacon,
             **options,

@@ -113,7 +113,7 @@ class Processor:
         engines += [self.calls.table] if any(decision.calls for _, _, decision in bindings) else []
         self.tables: dict[str, Partitioned[Any]] = {table.name: table for table in (*tables, *engines)}
         ended = {table.name: table.ended for table in self.tables.values() if table.ended is not None}
-        stays = {table.name: round(keep * 1000) * table.retentions for table in self.tables.values()}
+        stays = {name: round(1000 * (table.keep or float)(keep)) for name, table in self.tables.items()}
         self.evictions = Evictions(ended, stays)
         self._open = OpenSagas(ended if counted else {})
         self.reads_ends = self.timed or bool(ended)

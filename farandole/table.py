@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 RowT = TypeVar("RowT", bound=Row)
 
+Keep = Callable[[float], float]
+"""Seconds for which rows of ended sagas stay → seconds for which those of one table do."""
+
 
 class _Missing:
     def __repr__(self) -> str:
@@ -70,9 +73,9 @@ class Partitioned(Generic[RowT]):
         row: type[RowT],
         log: UndoLog,
         ended: Callable[[RowT], bool] | None = None,
-        retentions: int = 1,
+        keep: Keep | None = None,
     ) -> None:
-        self.name, self.row, self.log, self.ended, self.retentions = name, row, log, ended, retentions
+        self.name, self.row, self.log, self.ended, self.keep = name, row, log, ended, keep
         self.parts: dict[int, Part] = {}
         self.leave()
 
@@ -103,7 +106,8 @@ class Table(faust.Table[str, RowT], Generic[RowT]):
     """A Faust table whose rows are kept by the batch engine: `levels[sku] = StockLevel(...)`.
 
     ended: tells of a row that its saga has ended; such a row is removed a retention after its last change
-           (FARANDOLE_KEEP_SECONDS), or several. None: rows stay for ever.
+           (FARANDOLE_KEEP_SECONDS). None: rows stay for ever.
+    keep:  seconds of that retention → seconds for which an ended row of this table stays; None: as long
 
     Keys are strings, values rows generated from schemas/. A row is reachable from messages of its own partition only.
     """
@@ -116,12 +120,12 @@ class Table(faust.Table[str, RowT], Generic[RowT]):
         value: type[RowT],
         log: UndoLog,
         ended: Callable[[RowT], bool] | None = None,
-        retentions: int = 1,
+        keep: Keep | None = None,
         **options: Any,
     ) -> None:
         super().__init__(app, name=name, key_type=str, value_type=None, **options)
         self.row = value
-        self.local = Partitioned(name, value, log, ended, retentions)
+        self.local = Partitioned(name, value, log, ended, keep)
 
     def __getitem__(self, key: str) -> RowT:
         return self.local.rows[key]  # type: ignore[no-any-return]

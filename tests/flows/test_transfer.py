@@ -15,6 +15,7 @@ from events import (
     CancelCredit,
     CloseAccount,
     CreditAccount,
+    DebitAccount,
     FundAccount,
     OpenAccount,
     SettleDebit,
@@ -279,6 +280,38 @@ def test_a_credit_that_its_cancel_has_overtaken_is_refused_and_creates_no_money(
     check_at_rest(bank)
 
 
+def forget_what_has_ended(bank: World) -> None:
+    """As a week later."""
+    for table in bank.apps["accounts"].rows.values():
+        for key in [key for key, row in table.items() if table.local.ended is not None and table.local.ended(row)]:
+            del table[key]
+    bank.apps["accounts"].undo_log.clear()
+
+
+@pytest.mark.parametrize(("late", "cancel"), [(CreditAccount, CancelCredit), (DebitAccount, SettleDebit)])
+def test_what_was_called_off_before_it_came_stays_so_for_however_long_it_is_a_dead_letter(
+    bank: World, late: type[Event], cancel: type[Event]
+) -> None:
+    bank.gates = {f"{late.__name__}@accounts"}
+    saga = start(bank, a_transfer())
+    bank.run()
+    clock(bank, saga)
+    bank.run()
+    [queue] = [queue for queue in bank.queues.values() if queue]
+    assert [type(message.event) for message in queue] == [late, cancel]
+    letter = queue.popleft()
+    bank.gates = set()
+    bank.run()
+    assert isinstance(ended(bank, saga), TransfersFailed)
+    forget_what_has_ended(bank)
+    for _ in range(2):
+        queue.append(letter)
+        bank.run()
+    assert balances_of(bank) == {"anna": 100, "ben": 0, "carla": 0}
+    check_at_rest(bank)
+    assert not bank.rows("accounts")["barred"]
+
+
 def test_an_answer_that_is_late_but_there_when_the_clock_strikes_settles_it(bank: World) -> None:
     """The credit is done; the clock strikes before the answer is heard, and the cancel changes nothing."""
     saga = held_at_the_credit(bank, "AccountsCredited@transfers")
@@ -313,7 +346,10 @@ def test_there_is_nothing_to_settle_without_a_debit(bank: World, how: str) -> No
 
 def test_a_transfers_row_outlives_what_the_accounts_keep_of_it() -> None:
     """Whoever sends one again after its row has gone meets accounts that have forgotten it, too, and answer."""
-    assert transfers.states.local.retentions > accounts.movements.local.retentions
+    keep = transfers.states.local.keep
+    assert keep is not None
+    assert accounts.movements.local.keep is None
+    assert all(keep(seconds) > seconds for seconds in (60.0, 604_800.0))
 
 
 def test_what_was_kept_is_not_refunded(bank: World) -> None:
