@@ -13,6 +13,7 @@ import yaml
 from farandole.cli.worker import known_services
 from farandole.kafka import jars
 from farandole.sandbox import ENVIRONMENT, SYSTEMS
+from tests.compose.engine import Running
 
 ROOT = Path(__file__).parents[1]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -136,6 +137,17 @@ def test_a_range_of_ports_that_is_documented_is_free() -> None:
         for first, last in ranges:
             taken = {port: usual[port] for port in range(int(first), int(last) + 1) if port in usual}
             assert not taken, f"{first}-{last} is for others"
+
+
+def test_a_system_that_is_tested_has_every_port_of_its_own() -> None:
+    """Beside one that runs on the usual ports."""
+    published = {
+        match[1]
+        for service in SERVICES.values()
+        for port in service.get("ports", ())
+        for match in VARIABLE.finditer(port)
+    } - {"HTTP_BIND"}
+    assert published <= set(Running().environment)
 
 
 def test_a_worker_is_known_by_a_name_that_no_other_container_has() -> None:
