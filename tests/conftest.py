@@ -30,4 +30,4 @@ def topics_go_with_their_module(pytestconfig: pytest.Config) -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="also tests that cost a minute each (farandole chaos)")
+    parser.addoption("--long", action="store_true", help="also tests that cost minutes (farandole chaos)")

@@ -13,9 +13,11 @@ import yaml
 from farandole.cli.worker import known_services
 from farandole.kafka import jars
 from farandole.sandbox import ENVIRONMENT, SYSTEMS
+from tests.compose.engine import Running
 
 ROOT = Path(__file__).parents[1]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE_PAGE = (ROOT / "docs" / "compose.md").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -122,6 +124,32 @@ def test_nothing_keeps_a_service_from_being_scaled() -> None:
         assert VARIABLE.search(SERVICES[agent]["ports"][0]), "its port has to be a range if there are several"
 
 
+def test_a_range_of_ports_that_is_documented_is_free() -> None:
+    """Two containers of which one cannot have its port: `docker compose up` fails halfway."""
+    usual = {
+        int(resolved(port).split(":")[1]): name
+        for name, service in SERVICES.items()
+        for port in service.get("ports", ())
+    }
+    for text in (COMPOSE_TEXT, COMPOSE_PAGE):
+        ranges = re.findall(r"\b(\d{4})-(\d{4})\b", text)
+        assert ranges, "an example of a range"
+        for first, last in ranges:
+            taken = {port: usual[port] for port in range(int(first), int(last) + 1) if port in usual}
+            assert not taken, f"{first}-{last} is for others"
+
+
+def test_a_system_that_is_tested_has_every_port_of_its_own() -> None:
+    """Beside one that runs on the usual ports."""
+    published = {
+        match[1]
+        for service in SERVICES.values()
+        for port in service.get("ports", ())
+        for match in VARIABLE.finditer(port)
+    } - {"HTTP_BIND"}
+    assert published <= set(Running().environment)
+
+
 def test_a_worker_is_known_by_a_name_that_no_other_container_has() -> None:
     for agent in AGENTS:
         assert '--web-host "$$(hostname)"' in SERVICES[agent]["entrypoint"][-1]
@@ -170,15 +198,14 @@ def test_it_comes_up_with_no_variable_set() -> None:
 
 
 def test_every_variable_is_documented_and_every_documented_one_exists() -> None:
-    settings = (ROOT / "docs" / "compose.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    settings = COMPOSE_PAGE.partition("## Settings")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in settings.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == variables()
 
 
 def test_the_defaults_in_the_documentation_are_those_of_the_file() -> None:
-    text = (ROOT / "docs" / "compose.md").read_text()
     for port in re.findall(r":-(\d{4})}", COMPOSE_TEXT):
-        assert f"`{port}`" in text or f":{port}" in text
+        assert f"`{port}`" in COMPOSE_PAGE or f":{port}" in COMPOSE_PAGE
 
 
 # ---- the image

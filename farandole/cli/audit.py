@@ -26,10 +26,14 @@ ENTRIES = 20
 def command(
     settled: Annotated[
         bool,
-        typer.Option("--settled", help="The system is at rest: an order that has not ended, and is not parked, fails."),
+        typer.Option(
+            "--settled",
+            help="The system is at rest: what has not ended, and is neither parked nor a live challenge, fails.",
+        ),
     ] = False,
     open_for: Annotated[
-        float, typer.Option(help="Seconds that an order may take before it fails, if not --settled.", min=0)
+        float,
+        typer.Option(help="Seconds that an order or a transfer may take before it fails, if not --settled.", min=0),
     ] = 3_600.0,
     gateway: Annotated[
         str | None, typer.Option(help="Compare with what the payment gateway at this URL says in /state.")
@@ -44,8 +48,9 @@ def command(
 ) -> None:
     """Read every topic as an outsider would and say whether every promise held.
 
-    It joins no consumer group, commits nothing and writes nothing, so it may be run at any time, on any cluster that
-    KAFKA_BOOTSTRAP_SERVERS names. Exit code 0: all is well. 1: something is wrong. 4: it could not be carried out.
+    Orders, transfers and logins are judged alike. It joins no consumer group, commits nothing and writes nothing, so it
+    may be run at any time, on any cluster that KAFKA_BOOTSTRAP_SERVERS names. Exit code 0: all is well. 1: something is
+    wrong. 4: it could not be carried out.
 
     Example: farandole audit --settled --gateway http://127.0.0.1:7801
     """

@@ -21,8 +21,8 @@ def command(
     flow: Annotated[
         list[str] | None,
         typer.Option(
-            help="Flows, with commas: order (unless said otherwise), order-pay-first, …, transfer, login; or all. "
-            "Each has the same share of the load."
+            help="Flows, with commas: order (unless said otherwise), order-pay-first, …, transfer, login; or all of "
+            "these, those of orders and the other two. Each has the same share of the load."
         ),
     ] = None,
     faults: Annotated[

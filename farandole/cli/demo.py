@@ -22,14 +22,17 @@ def command(
     flow: Annotated[
         list[str] | None,
         typer.Option(
-            help="Flows in which orders are placed, order-pay-first, …, or all, with commas; or transfer, or login."
+            help="Flows in which orders are placed, with commas: order (unless said otherwise), order-pay-first, …, or "
+            "all of these. Or transfer alone, or login alone."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which orders, and what goes wrong with which.")] = 0,
     failures: Annotated[bool, typer.Option(help="Whether anything is to go wrong on purpose.")] = True,
     kill: Annotated[
         list[str] | None,
-        typer.Option(help="SERVICE@N: kill -9 its worker at N accepted orders and start it again. Repeatable."),
+        typer.Option(
+            help="SERVICE@N: kill -9 its worker at N accepted orders (transfers, logins), start it again. Repeatable."
+        ),
     ] = None,
     workers: Annotated[
         list[str] | None, typer.Option(help="SERVICE=N: so many workers of it instead of one. Repeatable.")
@@ -39,7 +42,9 @@ def command(
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(help="Orders or transfers placed per second (100), or visitors (40).", min=0.1, max=10_000),
+        typer.Option(
+            help="Orders or transfers placed per second (100), or visitors (40, also the most).", min=0.1, max=10_000
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
@@ -58,14 +63,15 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; the audit is under `audit`.")] = False,
 ) -> None:
-    """Place orders against a whole system on this machine, break some, audit the end.
+    """Place orders against a whole system on this machine, move money or log in; break some; audit the end.
 
     Starts Kafka (or uses the one that runs, or KAFKA_BOOTSTRAP_SERVERS), a payment gateway, a carrier, a mail sink and
-    the services of the flows; everything that it starts it stops. Exit code 0 if every order ended or is parked, as it
-    may, and the audit holds; 130 after Ctrl-C.
+    the services of the flows; everything that it starts it stops. Exit code 0 if every order and transfer ended or is
+    parked, as it may, every visitor was answered as he may be, and the audit holds; 130 after Ctrl-C.
 
     Example: farandole demo --orders 5000 --kill payment@2000
              farandole demo --flow order,order-pay-first
+             farandole demo --flow transfer --kill accounts@200
              farandole demo --flow login
     """
     from farandole.demo.flows import show

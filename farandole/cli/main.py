@@ -22,7 +22,7 @@ except KeyboardInterrupt:  # these imports take a tenth of a second, in which so
     sys.exit(130)
 
 COMMANDS = {
-    "demo": "Place orders against a whole system on this machine, break some, audit the end.",
+    "demo": "Place orders against a whole system on this machine, move money or log in; break some; audit the end.",
     "chaos": "Break a whole system under load, on purpose, and audit what is left.",
     "load": "Place orders in an open loop, measure, report, find the limit.",
     "compare": "Run the same orders choreographed, orchestrated and hybrid, and compare them in figures.",

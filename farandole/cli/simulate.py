@@ -23,7 +23,10 @@ def command(
     jobs: Annotated[int, typer.Option(help="Processes that share the work.", min=1, max=256)] = 1,
     flow: Annotated[
         list[str] | None,
-        typer.Option(help="Of which flows orders are, such as order,order-hybrid. All, mixed."),
+        typer.Option(
+            help="Of which flows the orders are, such as order,order-hybrid; all of them, mixed, unless said "
+            "otherwise. Some seeds have transfers and logins beside them, whatever it says."
+        ),
     ] = None,
     orders: Annotated[int | None, typer.Option(help="Orders per run; 1 to 5 otherwise.", min=1, max=20)] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a seed that fails.")] = False,
@@ -77,7 +80,12 @@ def _flows(named: list[str]) -> Flows:
     names = [name for each in named for name in each.split(",")]
     for name in names:
         if not any(name in (flow, flow.rpartition("/")[0]) for flow in FLOWS):
-            raise ConfigError(f"no flow {name} can be simulated", where="--flow", mend=f"of {', '.join(FLOWS)}")
+            raise ConfigError(
+                f"no orders are placed in a flow {name}",
+                where="--flow",
+                mend=f"one of {', '.join(FLOWS)}, or leave it out for all. One seed in four has transfers beside its "
+                "orders, and one in seven logins, whatever --flow says",
+            )
     return tuple(flow for flow in FLOWS if not names or flow in names or flow.rpartition("/")[0] in names)
 
 

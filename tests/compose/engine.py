@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -75,7 +76,7 @@ class Running:
 
     def __init__(self) -> None:
         self.name = f"farandole-test-{secrets.token_hex(3)}"
-        names = ("HTTP_PORT", "KAFKA_PORT", "REGISTRY_PORT", "GATEWAY_PORT", "CARRIER_PORT", "MAIL_PORT")
+        names = sorted(set(re.findall(r"\$\{(\w+_PORT)\b", (ROOT / "docker-compose.yml").read_text())))
         self.environment = dict(zip(names, map(str, _free_ports(len(names))), strict=True))
         self.environment |= {"COMPOSE_PROJECT_NAME": self.name, "FARANDOLE_IMAGE": f"{self.name}:local"}
 

@@ -39,6 +39,31 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("demo", "or all of these. Or transfer alone, or login alone"),
+        ("demo", "visitors (40, also the most)"),
+        ("demo", "move money or log in"),
+        ("chaos", "or all of these, those of orders and the other two"),
+        ("audit", "Orders, transfers and logins are judged alike"),
+        ("audit", "that an order or a transfer may take"),
+        ("simulate", "Some seeds have transfers and logins beside them"),
+    ],
+)
+def test_help_says_which_flows_a_command_is_about(command: str, says: str) -> None:
+    words = " ".join(farandole(command, "--help").stdout.replace("│", " ").split())
+    assert says in words
+
+
+def test_a_flow_without_orders_is_simulated_beside_them_and_not_by_its_name() -> None:
+    done = farandole("simulate", "--flow", "login")
+    assert done.returncode == 2
+    assert "no orders are placed in a flow login" in done.stderr
+    assert "one of order/1, " in done.stderr
+    assert "one in seven logins, whatever --flow says" in done.stderr
+
+
 CHANGES_NOTHING = ("deploy plan", "deploy status", "load compare", "dead-letters list", "dead-letters show")
 CHANGES = ("deploy apply", "deploy rollback", "deploy stop", "load", *(f"dead-letters {verb}" for verb in VERBS))
 

@@ -12,7 +12,8 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -20,8 +21,8 @@ from hypothesis import strategies as st
 
 from agents.order import order_id, validate
 from events import PlaceOrder
-from farandole.demo import runs
-from farandole.demo.flows import DEMOS, order_flows, order_services, show
+from farandole.demo import further, runs
+from farandole.demo.flows import DEMOS, order_flows, order_services, services_of, show
 from farandole.demo.mischief import NOISY_TOPICS, Kill, faults, noise, outage, parse_workers
 from farandole.demo.place import PROMISED, Customers, body_of
 from farandole.demo.plan import (
@@ -506,6 +507,26 @@ def test_help_shows_an_example() -> None:
     done = cli("--help")
     assert done.returncode == 0
     assert "farandole demo --orders 5000 --kill payment@2000" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("flows", "verbs"),
+    [
+        (("order/1", "order-pay-first/1"), ["story"]),
+        (("order-hybrid/1",), ["trail"]),
+        (order_flows(), ["story", "trail"]),
+    ],
+)
+def test_what_tells_an_order_best_in_its_flow_is_suggested(flows: tuple[str, ...], verbs: list[str]) -> None:
+    plan = planned(flows=flows)
+    on = SimpleNamespace(namespace="n-", stops_kafka=True, own=True, directory=None)
+    steps = further.next_steps(cast(Any, SimpleNamespace(stage=on, plan=plan)), kept=False)
+    told = [step.split()[-2:] for step in steps if step.split()[-2] in ("trail", "story")]
+    assert sorted(verb for verb, _ in told) == verbs
+    for verb, order in told:
+        [placement] = [each for each in plan.placements if each.order == order]
+        assert ("orchestrator" in services_of((placement.flow,))) == (verb == "trail")
+        assert placement.kind is not Kinds.BAD, "of a refused order there is no trail"
 
 
 def test_a_system_that_does_not_run_is_told_with_what_to_do(kafka: Any, monkeypatch: pytest.MonkeyPatch) -> None:

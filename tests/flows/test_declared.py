@@ -8,6 +8,7 @@ from agents import notification
 from agents import order as orders
 from events import OrderCancelled, OrderCompleted
 from farandole import generate, topiccheck
+from farandole.demo.flows import order_flows
 from farandole.flow import Flow, load_flows
 from farandole.schemas import Schemas
 from farandole.topics import Topics
@@ -47,6 +48,31 @@ UNDONE_BY = {
     "inventory.hold": "inventory.release",
     "payment.authorise": "payment.void",
 }
+
+
+OWN = {
+    "order/1": set(),
+    "order-pay-first/1": {
+        *("order.place_charged_first", "order.charged", "order.refunded", "order.refund_written_off"),
+        *("payment.charge", "payment.charge_answered", "payment.refund", "payment.refund_answered", "payment.earn"),
+        "payment.write_off_refund",
+    },
+    "order-orchestrated/1": {"order.complete", "order.abandon", "shipping.stop", "notification.tell"},
+    "order-hybrid/1": {"order.abandon", "order.capture_written_off"},
+}
+"""The orchestrator aside, which has no part in `order/1`: the decisions that are not those of `order/1`."""
+
+
+def test_no_decision_is_written_twice_for_another_flow() -> None:
+    """A flow binds what is there to other triggers. What it adds differs in substance, and is listed here."""
+    flows = load_flows()
+    shared = {decision.name for decision in flows["order/1"].bindings.values()}
+    added = {
+        key: {each.name for each in flows[key].bindings.values() if each.name not in shared} for key in order_flows()
+    }
+    theirs = {key: {name for name in names if not name.startswith("orchestrator.")} for key, names in added.items()}
+    assert theirs == OWN, "bind the decision of order/1, or list the new one here if it decides something else"
+    assert {key for key in added if added[key] - theirs[key]} == {"order-orchestrated/1", "order-hybrid/1"}
 
 
 @pytest.mark.parametrize("flow", TOLD)

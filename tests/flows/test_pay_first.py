@@ -329,24 +329,6 @@ def test_orders_of_two_flows_compete_for_the_last_piece(it: World) -> None:
 # ---- what is bound
 
 
-def test_the_decisions_are_those_of_order_1_but_for_payments_and_how_an_order_is_charged() -> None:
-    flows = load_flows()
-    known = {decision.name for decision in flows["order/1"].bindings.values()}
-    own = {decision.name for decision in flows[FLOW].bindings.values()} - known
-    assert own == {
-        "order.place_charged_first",
-        "order.charged",
-        "order.refunded",
-        "order.refund_written_off",
-        "payment.charge",
-        "payment.charge_answered",
-        "payment.refund",
-        "payment.refund_answered",
-        "payment.earn",
-        "payment.write_off_refund",
-    }
-
-
 def test_every_event_is_heard_or_told_to_the_world_and_comes_from_somewhere() -> None:
     flow = load_flows()[FLOW]
     decisions = flow.bindings.values()

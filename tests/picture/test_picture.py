@@ -210,6 +210,11 @@ def test_the_pictures_in_docs_are_current() -> None:
     assert pages.stale(ROOT, FLOWS) == [], "run: farandole flows draw"
 
 
+def test_the_page_says_every_flow_in_words_too() -> None:
+    headings = [line for line in (ROOT / pages.PAGE).read_text().splitlines() if line.startswith("## ")]
+    assert [key for key in FLOWS if not any(f"`{key}`" in line for line in headings)] == []
+
+
 def test_drawing_changes_what_differs_and_leaves_what_people_wrote(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "schemas", tmp_path / "schemas")
     (tmp_path / "docs/pictures").mkdir(parents=True)
