@@ -402,9 +402,13 @@ class DirectoryUser(Row, frozen=True, gc=False):
     """A user of the directory, by name.
 
     address: Where passcodes are sent.
+    at: When it was registered, milliseconds since 1970 by record time.
     """
 
     address: str
+    at: int = 0
+
+    __sensitive__ = frozenset({"address"})
 
 
 class UserRegistered(Event, frozen=True, gc=False):
@@ -417,6 +421,8 @@ class UserRegistered(Event, frozen=True, gc=False):
     user: str
     address: str
     saga: str = ""
+
+    __sensitive__ = frozenset({"address"})
 
 
 class FarandoleCall(Row, frozen=True, gc=False):

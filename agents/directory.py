@@ -17,13 +17,16 @@ users = app.Table("users", value=DirectoryUser, help="Every user, by name.")
 MAX_ADDRESS: Final = 254
 
 
-def register(event: UserRegistered) -> None:
-    """There is such a user from now on. The newest address counts."""
+def register(event: UserRegistered, at: int) -> None:
+    """There is such a user from now on. The newest address counts, also if an older one is a dead letter that somebody
+    redrives later.
+    """
     assert 0 < len(event.user) <= MAX_USER, f"a user's name has 1 to {MAX_USER} characters"
     assert "@" in event.address, "an address is one for mail"
     assert len(event.address) <= MAX_ADDRESS, f"an address has {MAX_ADDRESS} characters at the most"
-    if users.get(event.user) != DirectoryUser(address=event.address):
-        users[event.user] = DirectoryUser(address=event.address)
+    known = users.get(event.user)
+    if known is None or known.at <= at:
+        users[event.user] = DirectoryUser(address=event.address, at=at)
 
 
 def look_up(question: LookUpUser) -> DirectoryLookedUp:

@@ -47,12 +47,14 @@ challenges = app.Table(
     "challenges",
     value=Challenge,
     ended=lambda challenge: challenge.phase not in ("asking", "live"),
+    keep=lambda _: REMEMBERED,
     help="Every challenge, by its name, in its user's partition.",
 )
 users = app.Table(
     "users",
     value=LoginUser,
     ended=lambda user: True,
+    keep=lambda _: DAY,
     help="The newest challenge of whoever has begun one, and how many there were.",
 )
 mail = app.outside("mail", "MAIL_URL", fill="farandole.passcodes:letters")
@@ -63,11 +65,18 @@ LIVES: Final = 300
 ATTEMPTS: Final = 5
 """Codes that may be entered for one challenge."""
 
-MOST_IN_A_WHILE, WHILE = 5, 900
-MOST_A_DAY, DAY = 20, 86_400
+MOST_IN_A_WHILE: Final = 5
+WHILE: Final = 900
+MOST_A_DAY: Final = 20
+DAY: Final = 86_400
 CHALLENGES: Final = ((MOST_IN_A_WHILE, WHILE), (MOST_A_DAY, DAY))
 """So many challenges of one user in so many seconds, whoever begins them. With the attempts that bounds guessing at 100
 codes of a million a day, and what somebody who floods a user may have sent.
+"""
+
+REMEMBERED: Final = 3600
+"""Seconds for which a challenge that has ended stays, for whoever looks into the table: to verify it, and to verify one
+that is not there, is the same.
 """
 
 ASK_AGAIN: Final = WHILE
@@ -163,10 +172,15 @@ def _delivery_key(challenge: str) -> str:
 
 
 def lookup_expired(timer: LookupExpired) -> LoginUnanswered | None:
-    """The directory is silent: whoever asked is told to come again, known or not."""
+    """The directory is silent: whoever asked is told to come again, known or not. As no code can be right, and none is
+    sent, it counts towards no limit: an outage of seconds is not to lock anybody out for a quarter of an hour.
+    """
     challenge = challenges.get(timer.saga)
     if challenge is None or challenge.phase != "asking":
         return None
+    user = users.get(challenge.user)
+    if user is not None and user.live == timer.saga:  # the newest one is its own
+        users[challenge.user] = replace(user, begun=user.begun[:-1])
     challenges[timer.saga] = _ended(challenge, "unanswered")
     return LoginUnanswered(user=challenge.user)
 

@@ -50,7 +50,7 @@ def error(status: int, what: str, request: Any, more: dict[str, Any] | None = No
     """
     mend = _pages_of(request) if status == 404 else _MENDS.get(status, "mend the request as `problems` says")
     said = {"what": what, "where": where_of(request), "mend": mend}
-    return _clean({"problems": [what]} | (more or {}) | said)  # type: ignore[no-any-return]
+    return _clean({"problems": [what]} | said | (more or {}))  # type: ignore[no-any-return]
 
 
 def _clean(said: Any) -> Any:

@@ -111,6 +111,10 @@ class BackPressure:
         """(topic, partition) of what begins sagas and waits."""
         return {(topic, p) for topic in self._pausable.begins_sagas for p in self._full}
 
+    def waits(self, topic: str, partition: int) -> bool:
+        """Whether what begins sagas there is paused. Any thread may ask."""
+        return partition in self._full and topic in self._pausable.begins_sagas
+
     def begin_anew(self, consumer: Any, assignment: list[TopicPartition]) -> None:
         """Partitions were assigned: nothing of them is paused."""
         if assignment:

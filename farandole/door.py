@@ -37,6 +37,9 @@ FORWARD_TIMEOUT = 20.0
 its decision.
 """
 
+FULL_FOR = 60
+"""Seconds after which to try again where too much is under way."""
+
 _COMMANDS = {
     "enable.idempotence": True,
     "partitioner": "murmur2_random",
@@ -57,16 +60,23 @@ class Misdirected(NoOwner):
     """A forwarded request met a worker that does not own its saga either: it is not forwarded again."""
 
 
+class Full(Exception):
+    """So much is under way that commands of this kind wait on the broker. Nothing was written."""
+
+
 class Door:
     """What HTTP views of one service need: send a command, reach the owner, read a committed row.
 
     Args:
         app: the service
         topic: a topic that the service hears, keyed by saga; its partition count is the service's
+        fleeting: a command is worth nothing when its request has been given up, and two are not one: none is written
+            where it would have to wait for others to end (Full), and no request is forwarded again that may have had an
+            effect
     """
 
-    def __init__(self, app: App, topic: str) -> None:
-        self.app, self._topic = app, topic
+    def __init__(self, app: App, topic: str, fleeting: bool = False) -> None:
+        self.app, self._topic, self._fleeting = app, topic, fleeting
         app.doors.append(self)
         self._producer: Producer | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -115,8 +125,10 @@ class Door:
         """Write a command and wait until commits have changed the saga's row in `table` so that it is `settled`. False
         if that takes too long. Nothing is sent if it is settled by then.
 
-        For the owner of the saga's partition only: nobody else sees the commits.
+        For the owner of the saga's partition only: nobody else sees the commits. Full: see `fleeting`.
         """
+        if self._fleeting and await self._has_to_wait(command, saga):
+            raise Full
         watch = self.app.engine.watch
         with watch(table, saga) as changed:
             if settled():  # by another request, between the caller's look and this one
@@ -132,6 +144,11 @@ class Door:
                                 await again
                 except TimeoutError:
                     return False
+
+    async def _has_to_wait(self, command: Event, saga: str) -> bool:
+        engine, processor = self.app.engine.engine, self.app.engine.processor
+        topic = processor.namespace + processor.codec.type_of(type(command)).topic
+        return bool(engine.waits_for_room(topic, await self.partition(saga)))
 
     @asynccontextmanager
     async def _sent_once(self, command: Event, saga: str, flow: str) -> AsyncIterator[None]:
@@ -201,8 +218,11 @@ class Door:
             if url and url != self.app.address():
                 try:
                     return await self._forward(url, request)
-                except (aiohttp.ClientError, TimeoutError, ValueError, NoOwner):
+                except (aiohttp.ClientConnectorError, NoOwner):
                     continue  # the owner that was known is not the owner any more: ask once more who is
+                except (aiohttp.ClientError, TimeoutError, ValueError):
+                    if self._fleeting:
+                        break  # it may have done what it was asked
         raise NoOwner
 
     async def _forward(self, url: str, request: Any) -> tuple[int, Any]:
@@ -250,6 +270,8 @@ async def replied(what: str, web: Any, request: Any, answer: Awaitable[tuple[int
         status, said = 422, {"problems": [refused.what]}
     except Misdirected:
         status, said = 421, {"problems": [f"a forwarded request that is about another worker's {what}"]}
+    except Full:
+        status, said = 503, {"problems": [f"too much is under way beside this {what}"], "retry_after": FULL_FOR}
     except (NoOwner, KafkaException):
         # To the worker that forwarded it, so that it looks for the owner once more; a 503 of its own is an answer.
         status = 421 if HOP in request.headers else 503

@@ -198,6 +198,10 @@ class Engine:
             if answer.partition not in partitions:
                 self.answers.append(answer)
 
+    def waits_for_room(self, topic: str, partition: int) -> bool:
+        """Whether what is written there waits on the broker until others have ended. Any thread may ask."""
+        return self._pressure.waits(topic, partition)
+
     # ---- the cycle
 
     def step(self) -> bool:

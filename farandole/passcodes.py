@@ -32,6 +32,9 @@ SERVICE: Final = "login"
 LEAST_KEY: Final = 32
 """Characters of a key: as many as 128 bits have in hexadecimal. `openssl rand -hex 32` gives 64."""
 
+LEAST_DIFFERENT: Final = 8
+"""Different characters: of 32 that are drawn from sixteen, fewer come up less than once in ten million times."""
+
 DIGITS: Final = 6
 BYTES: Final = 16
 """Of a seed, and of a challenge's name: nobody guesses either."""
@@ -81,9 +84,11 @@ def configured() -> Passcodes:
 
 def check(key: str) -> None:
     """ConfigError if it is none, or one that could be tried out."""
-    if len(key) < LEAST_KEY:
+    different = len(set(key))
+    if len(key) < LEAST_KEY or different < LEAST_DIFFERENT:
+        has = f"{KEY} has {len(key)} characters, {different} different ones"
         raise ConfigError(
-            f"{KEY} has {len(key)} characters" if key else f"{KEY} is not set",
+            has if key else f"{KEY} is not set",
             where="environment",
             mend=f"set it to what `openssl rand -hex 32` says, the same for all login workers; {LEAST_KEY} characters",
         )

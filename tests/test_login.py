@@ -16,12 +16,15 @@ from typing import Any
 
 import pytest
 
+import events
 from farandole.demo.login import SERVICES, Demo, Options, register
 from farandole.demo.mischief import Kill
 from farandole.demo.stage import OwnStage
 from farandole.demo.visitors import Visitor, Ways, other
+from farandole.door import FULL_FOR
 from farandole.system import System, silent
 from tests.farandole.rig import read_all
+from tests.flows.world import codec
 from tests.test_workers import request, wait_until
 
 
@@ -179,4 +182,33 @@ def test_who_is_asked_while_a_worker_is_killed_gets_an_answer_in_the_end(system:
         thread.join()
     system.wait_ready()
     assert answers.count(200) <= 1
-    wait_until(lambda: verify(system, said["challenge"], code, 1)[0] in (410, 200))
+    wait_until(lambda: _asked_again(answers, system, said["challenge"], code) == 410)
+    assert answers.count(200) <= 1
+    assert _granted(system).count(said["challenge"]) == 1
+
+
+def _asked_again(answers: list[int], system: System, challenge: str, code: str) -> int:
+    answers.append(verify(system, challenge, code, 1)[0])
+    return answers[-1]
+
+
+def _granted(system: System) -> list[str]:
+    """The challenges of which the topic says that they were granted."""
+    kind = codec().type_of(events.LoginGranted)
+    records = [record.value() for record in read_all(system.client_config, f"{system.namespace}{kind.topic}")]
+    return [codec().meta_of(value).saga for value in records if value.startswith(kind.prefix)]
+
+
+def test_who_is_told_that_there_is_no_room_has_written_nothing(kafka: Any, tmp_path: Path, namespace: str) -> None:
+    """Made-up names fill a partition. When the flood is over nothing of it is left to be read before anybody else's."""
+    environment = {"FARANDOLE_HOME": str(tmp_path / "home"), "FARANDOLE_OPEN_SAGAS": "3"}
+    with System(
+        tmp_path, namespace=namespace, services=SERVICES, client_config=kafka.config, environment=environment
+    ) as system:
+        begun = 0
+        for number in range(200):
+            status, said = begin(system, f"nobody-{number}")
+            assert status == 201 or (status, said["retry_after"]) == (503, FULL_FOR)
+            begun += status == 201
+        assert 0 < begun < 100
+        assert len(read_all(kafka.config, f"{namespace}login.commands")) == begun

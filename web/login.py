@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+from confluent_kafka import KafkaException
 from faust.web import View
 
 from agents import login as service
 from events import BeginLogin, Challenge, VerifyCode
-from farandole.door import Door, NoOwner, replied
+from farandole.door import Door, replied
 from farandole.passcodes import Passcodes, configured, random_text
 
 FLOW = "login/1"
@@ -86,15 +87,7 @@ class Logins:
             challenge, seed = await self._draw(partition), random_text()
             digest = self._passcodes.digest(challenge, self._passcodes.code(challenge, seed))
             command = BeginLogin(user=asked.user, seed=seed, digest=digest)
-            await self._door.send_and_wait(
-                command,
-                challenge,
-                FLOW,
-                table="challenges",
-                timeout=DECIDED_WITHIN,
-                settled=lambda: _is_decided(self._row(partition, challenge)),
-            )
-            return _begun(challenge, self._row(partition, challenge))
+            return _begun(challenge, await self._decided(command, challenge, partition, _is_decided))
 
         return await self._door.at_owner(request, asked.user, here)
 
@@ -119,19 +112,42 @@ class Logins:
                 return _outcome(404, "expired")  # for the owner alone to say; told as 410
             command = VerifyCode(attempt=attempt, proof=self._passcodes.digest(asked.challenge, asked.code))
             if row.phase == "live":
-                await self._door.send_and_wait(
-                    command,
-                    asked.challenge,
-                    FLOW,
-                    table="challenges",
-                    timeout=DECIDED_WITHIN,
-                    settled=lambda: _is_answered(self._row(partition, asked.challenge), attempt),
-                )
-                row = self._row(partition, asked.challenge)
+                row = await self._decided(command, asked.challenge, partition, partial(_is_answered, attempt))
+                if row is None:
+                    return UNDECIDED
             return _answered(row, attempt)
 
         status, said = await self._door.at_owner(request, asked.challenge, here)
         return 410 if status == 404 else status, said
+
+    async def _decided(
+        self, command: Any, challenge: str, partition: int, settled: Callable[[Challenge | None], bool]
+    ) -> Challenge | None:
+        """Write it, wait, and say what the row is then. None: it may have been written, and nobody here knows what
+        becomes of it; so whoever has forwarded the request is not to forward it again, which would be another one.
+        """
+        try:
+            done = await self._door.send_and_wait(
+                command,
+                challenge,
+                FLOW,
+                table="challenges",
+                timeout=DECIDED_WITHIN,
+                settled=lambda: settled(self._row(partition, challenge)),
+            )
+            return self._row(partition, challenge) if done else None
+        except (KafkaException, KeyError):  # KeyError: the partition has left
+            return None
+
+
+UNDECIDED: Final[Reply] = (
+    503,
+    {
+        "problems": ["what became of this is not known in time; it may have been done"],
+        "retry_after": 1,
+        "mend": "begin a new login",
+    },
+)
 
 
 def _is_decided(row: Challenge | None) -> bool:
@@ -140,8 +156,8 @@ def _is_decided(row: Challenge | None) -> bool:
 
 def _begun(challenge: str, row: Challenge | None) -> Reply:
     """A challenge that a newer one has ended meanwhile was begun all the same."""
-    if row is None or row.phase == "asking":
-        raise NoOwner
+    if row is None:
+        return UNDECIDED
     if row.phase == "limited":
         return _limited(row.retry_after)
     if row.phase == "unanswered":
@@ -153,19 +169,17 @@ def _limited(wait: int) -> Reply:
     return 429, {"problems": ["there were too many logins for this user"], "retry_after": wait}
 
 
-def _is_answered(row: Challenge | None, attempt: str) -> bool:
+def _is_answered(attempt: str, row: Challenge | None) -> bool:
     """This attempt was decided, or never counts, because the challenge has ended without it."""
     return row is None or row.phase != "live" or any(each.name == attempt for each in row.attempts)
 
 
-def _answered(row: Challenge | None, attempt: str) -> Reply:
-    for place, each in enumerate(row.attempts if row else ()):
+def _answered(row: Challenge, attempt: str) -> Reply:
+    for place, each in enumerate(row.attempts):
         if each.name == attempt:
             left = service.ATTEMPTS - place - 1
             return _outcome(STATUS[each.outcome], each.outcome, {"attempts_left": left} if left else {})
-    if row is not None and row.phase == "live":
-        raise NoOwner  # it was written down, and is not decided yet
-    outcome = "locked" if row is not None and row.phase == "locked" else "expired"
+    outcome = "locked" if row.phase == "locked" else "expired"
     return _outcome(STATUS[outcome], outcome)
 
 
@@ -185,7 +199,7 @@ def _outcome(status: int, outcome: str, more: Mapping[str, Any] | None = None) -
 
 def add_views(app: Any) -> None:
     """Register the views with the login service's App. ConfigError if there is no key for passcodes."""
-    logins = Logins(Door(app, topic="login.commands"), configured())
+    logins = Logins(Door(app, topic="login.commands", fleeting=True), configured())
     reply = partial(replied, "user")
 
     @app.page("/login")

@@ -55,6 +55,7 @@ def local(theirs: dict[str, str] | None, *services: str) -> list[str]:
     return [each.what for each in local_problems(plan_for(*services), theirs)]
 
 
+ONE, ANOTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 OTHER = f"the workers that run have another {KEY}"
 WITHOUT = f"the supervisor of the workers that run was started without a good {KEY}"
 
@@ -62,27 +63,27 @@ WITHOUT = f"the supervisor of the workers that run was started without a good {K
 def test_logins_need_their_key_and_nobody_else_does(dotenv: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert local(None, "order", "payment") == []
     assert local(None, "order", "login") == [f"{KEY} is not set"]
-    monkeypatch.setenv(KEY, "x" * 31)
-    assert local(None, "login") == [f"{KEY} has 31 characters"]
-    monkeypatch.setenv(KEY, "x" * 32)
+    monkeypatch.setenv(KEY, ONE[1:])
+    assert local(None, "login") == [f"{KEY} has 31 characters, 16 different ones"]
+    monkeypatch.setenv(KEY, ANOTHER)
     assert local(None, "login") == []
     monkeypatch.delenv(KEY)
-    dotenv[KEY] = "x" * 32
+    dotenv[KEY] = ANOTHER
     assert local(None, "login") == []
 
 
 @pytest.mark.parametrize(
     ("theirs", "here", "file", "said"),
     [
-        ("k" * 32, "", "", []),
-        ("k" * 32, "k" * 32, "", []),
-        ("k" * 32, "x" * 32, "", [OTHER]),
-        ("", "k" * 32, "k" * 32, []),
-        ("k" * 32, "", "k" * 32, []),
-        ("", "", "k" * 32, []),
-        ("", "k" * 32, "", [WITHOUT]),
+        (ONE, "", "", []),
+        (ONE, ONE, "", []),
+        (ONE, ANOTHER, "", [OTHER]),
+        ("", ONE, ONE, []),
+        (ONE, "", ONE, []),
+        ("", "", ONE, []),
+        ("", ONE, "", [WITHOUT]),
         ("", "", "", [WITHOUT]),
-        ("k" * 31, "k" * 31, "", [WITHOUT]),
+        (ONE[1:], ONE[1:], "", [WITHOUT]),
     ],
 )
 def test_the_key_that_counts_is_the_one_of_the_supervisor_that_runs(
@@ -112,7 +113,12 @@ def test_the_environment_of_a_supervisor_is_its_process_own(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("key", "workers", "said"),
-    [("", 1, []), ("", 2, [f"{KEY} is not set"]), ("x" * 31, 1, [f"{KEY} has 31 characters"]), ("x" * 32, 2, [])],
+    [
+        ("", 1, []),
+        ("", 2, [f"{KEY} is not set"]),
+        (ONE[1:], 1, [f"{KEY} has 31 characters, 16 different ones"]),
+        (ANOTHER, 2, []),
+    ],
 )
 def test_containers_draw_a_key_but_several_need_the_same(
     dotenv: dict[str, str], monkeypatch: pytest.MonkeyPatch, key: str, workers: int, said: list[str]

@@ -50,7 +50,7 @@ def planned(first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.Monkey
     return plan
 
 
-@pytest.mark.parametrize(("key", "refused"), [("", ["LOGIN_PASSCODE_KEY is not set"]), ("k" * 64, [])])
+@pytest.mark.parametrize(("key", "refused"), [("", ["LOGIN_PASSCODE_KEY is not set"]), ("0123456789abcdef" * 4, [])])
 def test_what_a_target_lacks_is_said_by_plan_apply_and_rollback(
     first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, refused: list[str]
 ) -> None:

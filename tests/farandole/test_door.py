@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 
 from events import BeginLogin, VerifyCode
-from farandole.door import HOP, Door, Misdirected
+from farandole.door import FULL_FOR, HOP, Door, Full, Misdirected, NoOwner, replied
 from tests.flows.world import codec
 
 HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
@@ -172,3 +173,80 @@ def test_a_command_lies_under_the_key_of_its_topic() -> None:
 
     asyncio.run(play())
     assert said == [("x-login.commands", "anna"), ("x-login.verifications", "c-1")]
+
+
+class Web:
+    """What a view is, as far as an answer needs it."""
+
+    def json(self, said: Any, status: int, headers: dict[str, str]) -> tuple[int, Any, dict[str, str]]:
+        return status, said, headers
+
+
+def test_a_fleeting_command_is_not_written_where_it_would_have_to_wait() -> None:
+    """Who is told to come again later must not be served later all the same, and once more when he has come again."""
+
+    async def play() -> None:
+        door = Written()
+        door._fleeting = True
+        room = False
+        door.app.engine.engine.waits_for_room = lambda topic, partition: (topic, partition) == (TOPIC, 0) and not room
+        door.app.engine.processor = SimpleNamespace(namespace="n.", codec=codec())
+        command = BeginLogin(user="anna", seed="s", digest="d")
+        door.decided.set_result(None)
+        with pytest.raises(Full):
+            await door.send_and_wait(command, "c-1", "login/1", "challenges", 5.0, lambda: False)
+        assert door.written == []
+        room = True
+        assert not await door.send_and_wait(command, "c-1", "login/1", "challenges", 0.1, lambda: False)
+        assert door.written == [command]
+
+    asyncio.run(play())
+
+
+TOPIC = "n.login.commands"
+
+
+def test_who_meets_a_full_partition_is_told_when_to_come_again() -> None:
+    async def full() -> Any:
+        raise Full
+
+    status, said, headers = asyncio.run(
+        replied("user", Web(), SimpleNamespace(method="POST", path="/login", headers={}), full())
+    )
+    assert (status, headers) == (503, {"Retry-After": str(FULL_FOR)})
+    assert said["mend"]
+
+
+class Unreachable(Asked):
+    """Its owner is another worker, of which nothing comes back."""
+
+    def __init__(self, fleeting: bool, error: type[Exception]) -> None:
+        super().__init__(THERE)
+        self.app.engine.engine.owned = frozenset()
+        self._fleeting, self._error, self.forwarded = fleeting, error, 0
+
+    async def _forward(self, url: str, request: Any) -> tuple[int, Any]:
+        self.forwarded += 1
+        if self._error is aiohttp.ClientConnectorError:
+            raise aiohttp.ClientConnectorError(SimpleNamespace(ssl=None, host="h", port=1), OSError())  # type: ignore[arg-type]
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("fleeting", "error", "times"),
+    [
+        (False, TimeoutError, 2),
+        (False, aiohttp.ServerDisconnectedError, 2),
+        (True, TimeoutError, 1),
+        (True, aiohttp.ServerDisconnectedError, 1),
+        (True, aiohttp.ClientConnectorError, 2),
+        (True, NoOwner, 2),
+    ],
+)
+def test_what_may_have_been_done_is_asked_for_again_only_if_that_is_the_same(
+    fleeting: bool, error: type[Exception], times: int
+) -> None:
+    door = Unreachable(fleeting, error)
+    with pytest.raises(NoOwner):
+        at(door, 200)
+    assert door.forwarded == times

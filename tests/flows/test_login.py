@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
 
 from agents import login
 from events import (
@@ -109,6 +110,27 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             it.send(UserRegistered(user=user, address=f"{user}@example.org"), f"r-{user}", "register/1")
         it.run()
         yield Site(it)
+
+
+# ---- what is not known in time
+
+
+@pytest.mark.parametrize("fails", [None, KeyError, KafkaException])
+def test_what_was_written_and_is_not_decided_is_an_answer_and_not_asked_for_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, fails: type[Exception] | None
+) -> None:
+    """NoOwner would have the worker in front forward it once more: another attempt, another challenge."""
+    challenge = site.challenge("anna")
+
+    async def no_answer(*_: Any, **__: Any) -> bool:
+        if fails:
+            raise fails
+        return False
+
+    monkeypatch.setattr(site.door, "send_and_wait", no_answer)
+    for status, said in (site.begin("bea"), site.verify(challenge, site.code(challenge))):
+        assert status == 503
+        assert said["mend"] == "begin a new login"
 
 
 # ---- the way in
