@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from farandole.cli.worker import known_services
+from farandole.demo.stage import COMPOSE_PORTS
 from farandole.kafka import jars
 from farandole.sandbox import ENVIRONMENT, SYSTEMS
 from tests.compose.engine import Running
@@ -271,3 +272,8 @@ def test_the_builder_gets_what_it_needs_and_no_secret() -> None:
     assert admitted("farandole/cli/main.py")
     for other in (".env", "farandole/.env", ".git/config", ".farandole/x", "agents/__pycache__/order.pyc", "tests/x"):
         assert not admitted(other), other
+
+
+def test_the_ports_that_are_suggested_are_those_of_the_file() -> None:
+    for service, port in COMPOSE_PORTS.items():
+        assert SERVICES[service]["ports"] == [f"${{HTTP_BIND:-127.0.0.1}}:${{{service.upper()}_PORT:-{port}}}:6066"]

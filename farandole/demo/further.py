@@ -6,11 +6,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from farandole.demo.flows import services_of
 from farandole.demo.plan import Kinds, Plan
-from farandole.demo.run import Demo
+from farandole.demo.stage import Stage
+
+if TYPE_CHECKING:
+    from farandole.demo.run import Demo
 
 ORCHESTRATOR: Final = "orchestrator"
 """The service that has a part in orchestrated flows alone."""
@@ -18,21 +21,35 @@ ORCHESTRATOR: Final = "orchestrator"
 
 def next_steps(demo: Demo, kept: bool) -> list[str]:
     """Commands that show more, for whoever has just read the table."""
-    on, farandole = demo.stage, _command()
-    setting = f"FARANDOLE_NAMESPACE={on.namespace} " if on.namespace else ""
-    steps = []
-    if on.stops_kafka and not kept:
-        steps.append(f"{farandole} kafka start          Kafka was stopped with the demo; all that was written is kept")
-    steps += [f"{setting}{farandole} audit --settled", f"{setting}{farandole} topics list"]
-    steps += [f"{setting}{farandole} {verb} {order}" for verb, order in _told_by(demo.plan).items()]
+    on = demo.stage
+    steps = [*first_steps(on, kept), command(on, "topics list")]
+    steps += [command(on, f"{verb} {order}") for verb, order in _told_by(demo.plan).items()]
     if kept or not on.own:
         order = next(iter(demo.plan.placements)).order
         steps.append(f"curl {on.order_urls[0]}/orders/{order}")
         if gateway := on.outside_url("gateway"):
             steps.append(f"curl {gateway}/state")
-    if on.directory is not None:
-        steps.append(f"less {_near(on.directory)}/order-0.log     and the other processes' logs beside it")
-    return steps
+    return [*steps, *logs(on, "order")]
+
+
+def first_steps(on: Stage, kept: bool) -> list[str]:
+    """Those of every flow's demo: what has to run, and the audit."""
+    steps = []
+    if on.stops_kafka and not kept:
+        steps.append(f"{_command()} kafka start          # Kafka was stopped with the demo; all that was written is kept")
+    return [*steps, command(on, "audit --settled")]
+
+
+def command(on: Stage, arguments: str) -> str:
+    """One of farandole, against what the demo has written."""
+    setting = f"FARANDOLE_NAMESPACE={on.namespace} " if on.namespace else ""
+    return f"{setting}{_command()} {arguments}"
+
+
+def logs(on: Stage, service: str) -> list[str]:
+    if on.directory is None:
+        return []
+    return [f"less {_near(on.directory)}/{service}-0.log     # and the other processes' logs beside it"]
 
 
 def _told_by(plan: Plan) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import events
 from farandole import config
 from farandole.audit.records import Place
-from farandole.demo import runs
+from farandole.demo import further, runs
 from farandole.demo.mischief import Kill
 from farandole.demo.sending import Sender
 from farandole.demo.stage import OwnStage, Stage, own_stage, running_stage, url_of
@@ -192,13 +192,11 @@ class Demo:
 
     def next_steps(self, kept: bool) -> list[str]:
         """How to go on looking."""
-        setting = f"FARANDOLE_NAMESPACE={self._on.namespace} " if self._on.namespace else ""
-        steps = ["farandole kafka start"] if self._on.stops_kafka and not kept else []
-        steps.append(f"{setting}farandole audit --settled")
+        steps = further.first_steps(self._on, kept)
         if kept or not self._on.own:
             steps.append(f"""curl {self._urls[0]}/login -d '{{"user": "{self.guests[0].user}"}}'""")
             steps.append(f"curl {self._on.outside_url('mail')}/state")
-        return [*steps, f"less {self._on.directory}/login-0.log"] if self._on.directory else steps
+        return [*steps, *further.logs(self._on, "login")]
 
     async def _acts(self) -> None:
         await register(self._on, self.guests)

@@ -38,6 +38,7 @@ NO_MESSAGE_AFTER: Final = 10.0
 
 LOOK_EVERY: Final = 0.02
 ORDER_URL: Final = "http://127.0.0.1:6066"
+COMPOSE_PORTS: Final = {"login": 6067, "transfers": 6068, "accounts": 6069}
 
 
 class Stage(Protocol):
@@ -251,7 +252,8 @@ def url_of(service: str) -> str:
     name = f"{service.upper()}_URL"
     url = config.setting(name)
     if not url:
-        raise ConfigError(f"no address of the {service} service", where=name, mend=f"{name}=http://127.0.0.1:6066")
+        mend = f"{name}=http://127.0.0.1:{COMPOSE_PORTS[service]}, as docker-compose.yml has it"
+        raise ConfigError(f"no address of the {service} service", where=name, mend=mend)
     return url.rstrip("/")
 
 

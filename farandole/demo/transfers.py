@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from farandole import config
-from farandole.demo import report, runs, stage
+from farandole.demo import further, report, runs, stage
 from farandole.demo.run import RATE, Options, _Play
 from farandole.demo.sending import Sender
 from farandole.demo.stage import Stage
@@ -50,13 +50,12 @@ class Demo:
 
     def next_steps(self, kept: bool) -> list[str]:
         """Commands that show more. kept: it all still runs."""
-        setting = f"FARANDOLE_NAMESPACE={self.stage.namespace} " if self.stage.namespace else ""
-        steps = [f"{setting}farandole audit --settled"]
+        first = self.plan.placements[0]
+        steps = [*further.first_steps(self.stage, kept), further.command(self.stage, f"story {first.order}")]
         if kept or not self.stage.own:
-            first = self.plan.placements[0]
             steps.append(f"curl {self.urls['transfers'][0]}/transfers/{first.order}")
             steps.append(f"curl {self.urls['accounts'][0]}/accounts/{first.command.source}")
-        return steps
+        return [*steps, *further.logs(self.stage, "transfers")]
 
 
 @contextmanager

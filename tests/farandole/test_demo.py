@@ -529,6 +529,15 @@ def test_what_tells_an_order_best_in_its_flow_is_suggested(flows: tuple[str, ...
         assert placement.kind is not Kinds.BAD, "of a refused order there is no trail"
 
 
+def test_a_demo_whose_kafka_was_stopped_says_first_how_to_start_it() -> None:
+    on = cast(Any, SimpleNamespace(namespace="n-", stops_kafka=True))
+    started, audited = further.first_steps(on, kept=False)
+    assert " kafka start " in started
+    assert audited.startswith("FARANDOLE_NAMESPACE=n- ")
+    assert audited.endswith(" audit --settled")
+    assert further.first_steps(on, kept=True) == [audited]
+
+
 def test_a_system_that_does_not_run_is_told_with_what_to_do(kafka: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in kafka.environment.items():
         monkeypatch.setenv(name, value)
