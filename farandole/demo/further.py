@@ -36,7 +36,7 @@ def first_steps(on: Stage, kept: bool) -> list[str]:
     """Those of every flow's demo: what has to run, and the audit."""
     steps = []
     if on.stops_kafka and not kept:
-        steps.append(f"{_command()} kafka start          # Kafka was stopped with the demo; all that was written is kept")
+        steps.append(f"{_command()} kafka start     # Kafka was stopped with the demo; all that was written is kept")
     return [*steps, command(on, "audit --settled")]
 
 
