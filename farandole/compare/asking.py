@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -120,7 +120,7 @@ def answers(said: Said, service: str) -> dict[str, bool]:
     if not said.objects:
         return dict.fromkeys(QUESTIONS, False)
     if said.command == INSPECT:
-        return dict.fromkeys(QUESTIONS, False) | {"done": True}
+        return _records(said.objects, service)
     return known[said.command](said.objects[0], service)
 
 
@@ -150,4 +150,20 @@ def _trail(found: Mapping[str, Any], service: str) -> dict[str, bool]:
         "since": any(step.get("sent") for step in waiting),
         "done": any(step.get("answer") for step in found.get("steps", [])),
         "can": bool(found.get("advice")),
+    }
+
+
+def _records(found: Sequence[Mapping[str, Any]], service: str) -> dict[str, bool]:
+    """Of records, one a line: each says what happened, and when (`type`, `time`), and what it came of (`cause`).
+
+    That is what was done. It says where the order stands only if a field says so as one of a story does (`waiting`,
+    `since`, `advice`): that nothing comes after the last record is concluded from its time and its type, not read.
+    """
+    waiting = [each for each in found if each.get("waiting")]
+    return {
+        "where": bool(waiting),
+        "why": any(service in str(each["waiting"]) for each in waiting),
+        "since": any(each.get("since") for each in waiting),
+        "done": any(each.get("type") and each.get("time") for each in found),
+        "can": any(each.get("advice") for each in found),
     }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import pytest
 
+import events
 from farandole.audit.records import LogRecord
 from farandole.codec import encode_meta
 from farandole.compare import asking, costs, outages, rollback
@@ -16,6 +18,8 @@ from farandole.compare.figures import curve, middle, percentile, ratio, spread, 
 from farandole.compare.machine import Machine, load, warnings
 from farandole.errors import FarandoleError
 from farandole.event import Meta
+from farandole.replay.plain import described
+from tests.farandole.audit_log import codec
 
 
 def fact(name: str, at: int, by: str = "", topic: str = "") -> Fact:
@@ -233,6 +237,35 @@ def test_a_story_answers_what_it_waits_for() -> None:
     }
     assert all(asking.answers(asking.Said(asking.STORY, 1.0, [story]), "shipping").values())
     assert not asking.answers(asking.Said(asking.STORY, 1.0, [story]), "payment")["why"]
+
+
+def test_records_answer_what_their_fields_say() -> None:
+    """Every line is read: bytes that nobody can decode tell nothing of what was done."""
+
+    def answers(*lines: dict[str, Any]) -> dict[str, bool]:
+        return asking.answers(asking.Said(asking.INSPECT, 1.0, list(lines)), "shipping")
+
+    record: dict[str, Any] = {"topic": "order", "time": "t", "type": "order.placed", "cause": "c"}
+    unreadable: dict[str, Any] = {
+        "topic": "order",
+        "time": "t",
+        "type": None,
+        "undecodable": "no such schema",
+        "bytes": "00",
+    }
+    only_done = dict.fromkeys(asking.QUESTIONS, False) | {"done": True}
+    assert answers(unreadable, record) == only_done
+    assert not any(answers(unreadable).values())
+    told: dict[str, Any] = record | {"waiting": ["shipping has not read it"], "since": "t", "advice": ["start it"]}
+    assert all(answers(record, told).values())
+    assert answers(record | {"waiting": ["a call"]}) == only_done | {"where": True}
+
+
+def test_the_fields_that_are_read_are_those_of_a_record() -> None:
+    value = codec().encode(events.CancelOrder(), Meta("id", "o-1", "order/1", "cause"))
+    line = described(codec(), LogRecord("order", 0, 0, 1, b"o-1", value))
+    said = asking.Said(asking.INSPECT, 1.0, [line])
+    assert asking.answers(said, "shipping") == dict.fromkeys(asking.QUESTIONS, False) | {"done": True}
 
 
 def test_who_knows_nothing_answers_nothing() -> None:
