@@ -263,8 +263,8 @@ def _audience(found: Mapping[str, Any]) -> Table:
 
 
 def _subscribers(found: Mapping[str, Any]) -> Table:
-    def row(what: str, name: str) -> tuple[str, ...]:
-        return (what, *(number(found[word][name]) for word in WORDS))
+    def row(what: str, name: str, digits: int = 0) -> tuple[str, ...]:
+        return (what, *(number(found[word][name], digits) for word in WORDS))
 
     return Table(
         "Subscribers, extrapolated",
@@ -273,6 +273,7 @@ def _subscribers(found: Mapping[str, Any]) -> Table:
             row("messages written more for each order", "written"),
             row("bytes written more for each order", "written_bytes"),
             row("messages that the others must know more", "known_more"),
+            row("records of each order in the topic of the event", "topic_records", 1),
             row("records read more for each order", "read"),
         ],
     )

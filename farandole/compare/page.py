@@ -52,10 +52,11 @@ ABOUT: Final = {
         each, and gets an answer from each, all as large as the event. The orders are of the choreographed flow each
         time; a single round, there and back, so small differences of CPU and of throughput say nothing.""",
     "Subscribers, extrapolated": """
-        Not run with so many: counted from the bindings and the sizes of this run's records, as if each more cost what
-        the first one does. Who hears an event costs another
-        reading of it. Who is commanded costs a command and an answer, which are written, and known to the orchestrator.
-        Counted for completed orders.""",
+        Not run with so many: counted from the bindings and from this run's records, as if each more cost what each of
+        those does that were run. Who hears an event reads the topic in which it lies, with all else that lies there,
+        and nothing is written. Who is commanded costs a command and an answer, which are written, and read, and known
+        to the orchestrator; that one reads the event's topic in any case, while the one that was run does it for the
+        subscribers alone, which is what it has read more. Counted for completed orders.""",
     "Debugging": """
         Shipping is killed, an order waits for it, and each command is asked about that order. An answer counts if a
         field of its JSON says it; what one could conclude does not.""",

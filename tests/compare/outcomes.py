@@ -87,7 +87,10 @@ def an_outcome(**changes: Any) -> Outcome:
             for word, of in factor.items()
         },
         "subscribers": {
-            word: {"messages": [], "written": 0, "written_bytes": 0, "read": 100, "known_more": 0, "event_bytes": 90}
+            word: {
+                "messages": [], "written": 0, "written_bytes": 0, "topic_records": 2.0, "read": 200, "known_more": 0,
+                "event_bytes": 90,
+            }
             for word in WORDS
         },
         "audience": {
