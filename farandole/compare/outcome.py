@@ -11,7 +11,7 @@ from farandole.compare.flows import BASE, FLOWS, WORDS
 from farandole.compare.machine import warnings
 from farandole.compare.outages import NOBODY
 from farandole.compare.rollback import CAUSES
-from farandole.compare.scores import Measure, measures
+from farandole.compare.scores import Measure, has, measures
 from farandole.compare.subscribers import MORE
 from farandole.machine import CHANGED
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NONE: Final = "–"
 """Stands for what was not measured."""
+
+NO_PART: Final = "no such part"
+"""Of a service that a flow does not have."""
 
 
 @dataclass
@@ -80,7 +83,7 @@ def tables(outcome: Mapping[str, Any]) -> Iterator[Table]:
     yield _costs(outcome["costs"], outcome["latency"], list(measures(outcome)))
     yield _rollback(outcome["rollback"])
     if outcome["outages"]:
-        yield _outages(outcome["outages"])
+        yield _outages(outcome)
     yield _visibility(outcome["visibility"])
     if outcome["step"]:
         yield _step(outcome["step"])
@@ -192,7 +195,13 @@ def _at(found: Any, path: Sequence[str]) -> Any:
     return found
 
 
-def _outages(found: Mapping[str, Any]) -> Table:
+def _outages(outcome: Mapping[str, Any]) -> Table:
+    def cells(part: str, word: str) -> tuple[str, str]:
+        found = outcome["outages"][part][word]
+        if not has(outcome, word, part):
+            return NO_PART, NONE
+        return percent(found["steps"]), found["farthest"] or NONE
+
     return Table(
         "While a part is down",
         (
@@ -200,11 +209,8 @@ def _outages(found: Mapping[str, Any]) -> Table:
             *(f"{word}{what}" for word in WORDS for what in ("", ", up to")),
         ),
         [
-            (
-                service if service == NOBODY else f"{service} is down",
-                *(cell for word in WORDS for cell in (percent(each[word]["steps"]), each[word]["farthest"] or NONE)),
-            )
-            for service, each in found.items()
+            (part if part == NOBODY else f"{part} is down", *(cell for word in WORDS for cell in cells(part, word)))
+            for part in outcome["outages"]
         ],
     )
 

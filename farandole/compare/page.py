@@ -14,7 +14,19 @@ from farandole.compare.asking import QUESTIONS
 from farandole.compare.flows import BASE, FLOWS, WORDS
 from farandole.compare.outages import NOBODY
 from farandole.compare.outcome import Table, number, percent, tables
-from farandole.compare.scores import NOTABLE, Measure, Verdict, best, measures, nobody, taking_back, verdict, winners
+from farandole.compare.scores import (
+    NOTABLE,
+    Measure,
+    Verdict,
+    best,
+    common_parts,
+    has,
+    measures,
+    nobody,
+    taking_back,
+    verdict,
+    winners,
+)
 from farandole.load.page import STYLE
 from farandole.load.plots import percentile_file
 
@@ -38,7 +50,8 @@ ABOUT: Final = {
         One service at a time is killed (kill -9) while new orders of all flows come at a steady pace. An order has
         seven steps: placed, reserved, authorised, dispatched, captured, committed, completed. Shown is the share of
         them that was done before the service was started again, and the last one that more than half of the orders had.
-        Nothing is lost in any flow: all orders ended when the service was back.""",
+        Nothing is lost in any flow: all orders ended when the service was back. A part that a flow does not have is not
+        down for it, and counts in no average.""",
     "Visibility": """
         Each command is a process of its own, asked about orders that were completed; its answer is compared with all
         messages of the order in the topics. The seconds are from the start of the process to its end.""",
@@ -176,7 +189,7 @@ def conclusions(outcome: Mapping[str, Any]) -> Iterator[str]:
     yield _on_coupling(outcome["coupling"])
     yield from _on_costs(outcome)
     yield from _on_rollback(outcome["rollback"])
-    yield from _on_outages(outcome["outages"])
+    yield from _on_outages(outcome)
     yield from _on_visibility(outcome["visibility"])
     yield from _on_step(outcome["step"])
     yield from _on_audience(outcome["audience"])
@@ -261,16 +274,19 @@ def _on_audience(found: Mapping[str, Any]) -> Iterator[str]:
     yield AUDIENCE.format(number=found["number"], written=written, broker=broker, theirs=theirs)
 
 
-def _on_outages(found: Mapping[str, Any]) -> Iterator[str]:
-    if "orchestrator" in found:
-        done = {word: found["orchestrator"][word]["steps"] for word in WORDS}
-        said = ", ".join(f"{word} {percent(done[word])}" for word in WORDS)
-        yield f"**The orchestrator is a part that can be down.** Steps of new orders done without it: {said}."
-    parts = [service for service in found if service not in (NOBODY, "orchestrator")]
-    if parts:
-        for_word = {word: sum(found[part][word]["steps"] or 0 for part in parts) / len(parts) for word in WORDS}
+def _on_outages(outcome: Mapping[str, Any]) -> Iterator[str]:
+    found, common = outcome["outages"], common_parts(outcome)
+    for part in found:
+        if part != NOBODY and part not in common:
+            said = ", ".join(
+                f"{word} {percent(found[part][word]['steps']) if has(outcome, word, part) else 'has no such part'}"
+                for word in WORDS
+            )
+            yield f"**The {part} is a part that can be down.** Steps of new orders done without it: {said}."
+    if common:
+        for_word = {word: sum(found[part][word]["steps"] or 0 for part in common) / len(common) for word in WORDS}
         said = ", ".join(f"{word} {percent(for_word[word])}" for word in WORDS)
-        yield f"**Any other part.** Steps done while one of the {len(parts)} others is down, on average: {said}."
+        yield f"**A part that all have.** Steps done while one of these {len(common)} is down, on average: {said}."
 
 
 def _on_visibility(found: Mapping[str, Any]) -> Iterator[str]:

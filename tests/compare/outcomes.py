@@ -22,6 +22,11 @@ def of_rounds(*values: float) -> dict[str, Any]:
     return figures.middle(values)
 
 
+def knows(hears: list[str], commands: list[str], *services: str) -> dict[str, Any]:
+    topics = sorted({name.rpartition(".")[0] for name in (*hears, *commands)})
+    return {"hears": hears, "commands": commands, "topics": topics, "services": list(services)}
+
+
 def an_outcome(**changes: Any) -> Outcome:
     """Orchestrated twice, hybrid one and a half times as much of everything as choreographed."""
     factor = dict(zip(WORDS, (1.0, 2.0, 1.5), strict=True))
@@ -36,7 +41,12 @@ def an_outcome(**changes: Any) -> Outcome:
         "coupling": {
             word: {
                 "services": 5, "messages": round(10 * of), "topics": 4, "pairs": 3, "most": 4, "most_by": "order",
-                "most_share": 0.4, "by_service": {"order": {"services": ["payment"]}, "payment": {"services": []}},
+                "most_share": 0.4,
+                "by_service": {
+                    "order": knows(["payment.captured", "payment.declined"], ["payment.commands.capture"], "payment"),
+                    "payment": knows([], []),
+                    **({} if word == WORDS[0] else {"orchestrator": knows(["order.placed"], [], "order")}),
+                },
             }
             for word, of in factor.items()
         },

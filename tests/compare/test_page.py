@@ -35,8 +35,8 @@ from tests.compare.outcomes import an_outcome, of_rounds
 def test_every_dimension_has_its_table() -> None:
     found = [table.title for table in tables(an_outcome().to_dict())]
     assert found == [
-        "Coupling", "Costs", "Failure handling", "While a part is down", "Visibility", "Adding a step", "Subscribers",
-        "Subscribers, extrapolated", "Debugging",
+        "Coupling", "Costs", "Failure handling", "While a part is down", "Visibility",
+        "Adding a step", "Subscribers", "Subscribers, extrapolated", "Debugging",
     ]  # fmt: skip
     for table in tables(an_outcome().to_dict()):
         assert all(len(row) == len(table.head) for row in table.rows), table.title
@@ -45,7 +45,8 @@ def test_every_dimension_has_its_table() -> None:
 def test_what_was_not_measured_is_a_dash() -> None:
     outcome = an_outcome(outages={}, step={}, debugging={}, audience={}, skipped=["the outage of payment"])
     assert [table.title for table in tables(outcome.to_dict())] == [
-        "Coupling", "Costs", "Failure handling", "Visibility", "Subscribers, extrapolated",
+        "Coupling", "Costs", "Failure handling", "Visibility",
+        "Subscribers, extrapolated",
     ]  # fmt: skip
     assert "Left out in this run, for want of time: the outage of payment." in text(outcome.to_dict())
     outcome.latency["hybrid"]["p99"] = None
@@ -119,11 +120,26 @@ def test_each_measure_is_somebodys_or_nobodys() -> None:
     found = winners(an_outcome().to_dict())
     assert "throughput" in found["orchestrated"]
     assert "messages" in found["choreographed"]
-    assert "work done while a part is down" in found["choreographed"]
+    assert "work done while a part that all have is down" in found["choreographed"]
     assert "pairs of services that know each other" in found["alike"]
     assert winners(an_outcome(step={}).to_dict())["unknown"] == [
         "lines that a new step changes", "services whose decisions a new step changes",
     ]  # fmt: skip
+
+
+def test_nobody_is_better_for_not_having_the_part_that_is_down() -> None:
+    """Without an orchestrator nothing is missing when it is down, and that once made the average of one flow."""
+    outcome = an_outcome()
+    down = {word: dict(outcome.outages["payment"][word], steps=0.4) for word in WORDS}
+    without = {word: dict(down[word], steps=1.0 if word == "choreographed" else 0.1) for word in WORDS}
+    outcome.outages = {"nobody": down, "payment": down, "orchestrator": without}
+    assert "work done while a part that all have is down" in winners(outcome.to_dict())["alike"]
+    page = " ".join(text(outcome.to_dict()).split())
+    assert "is down, on average: choreographed 40 %, orchestrated 40 %, hybrid 40 %." in page
+    assert "| orchestrator is down | no such part | – | 10 % | placed | 10 % | placed |" in page
+    assert (
+        "Steps of new orders done without it: choreographed has no such part, orchestrated 10 %, hybrid 10 %." in page
+    )
 
 
 def measured(*rounds: tuple[float, ...], more: bool = False) -> Measure:
