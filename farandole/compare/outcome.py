@@ -80,6 +80,7 @@ class Table(NamedTuple):
 def tables(outcome: Mapping[str, Any]) -> Iterator[Table]:
     """From what to_dict gives, so that a page can be made anew from a file."""
     yield _coupling(outcome["coupling"])
+    yield _coupling_by_service(outcome["coupling"])
     yield _costs(outcome["costs"], outcome["latency"], list(measures(outcome)))
     yield _rollback(outcome["rollback"])
     if outcome["outages"]:
@@ -121,6 +122,25 @@ def _coupling(found: Mapping[str, Any]) -> Table:
             ),
         ],
     )
+
+
+def _coupling_by_service(found: Mapping[str, Any]) -> Table:
+    services = sorted({service for word in WORDS for service in found[word]["by_service"]})
+    return Table(
+        "Coupling, service by service",
+        ("messages of others, in topics, of services", *WORDS),
+        [(service, *(_known(found[word]["by_service"].get(service)) for word in WORDS)) for service in services],
+    )
+
+
+def _known(found: Mapping[str, Any] | None) -> str:
+    """What one service knows of others; that it does not take part."""
+    if found is None:
+        return NO_PART
+    messages = len(found["hears"]) + len(found["commands"])
+    if not messages:
+        return "knows no other"
+    return f"{messages} in {len(found['topics'])}, of {len(found['services'])}: {', '.join(found['services'])}"
 
 
 def _most(found: Mapping[str, Any]) -> str:

@@ -36,6 +36,8 @@ ABOUT: Final = {
     "Coupling": """
         Counted from the flows' bindings (`flows/*.py`) and from what decisions may publish. A service knows a message
         of another one if it hears its event or sends it a command.""",
+    "Coupling, service by service": """
+        Of each service: how many messages of others it knows, in how many topics those lie, and whose they are.""",
     "Costs": """
         Throughput, messages, rows and CPU: in each round every flow has its turn, and then a second one the other way
         round; in a turn a backlog of its orders is released at once. Another flow is first in each round; a cold round

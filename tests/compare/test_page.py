@@ -35,7 +35,7 @@ from tests.compare.outcomes import an_outcome, of_rounds
 def test_every_dimension_has_its_table() -> None:
     found = [table.title for table in tables(an_outcome().to_dict())]
     assert found == [
-        "Coupling", "Costs", "Failure handling", "While a part is down", "Visibility",
+        "Coupling", "Coupling, service by service", "Costs", "Failure handling", "While a part is down", "Visibility",
         "Adding a step", "Subscribers", "Subscribers, extrapolated", "Debugging",
     ]  # fmt: skip
     for table in tables(an_outcome().to_dict()):
@@ -45,7 +45,7 @@ def test_every_dimension_has_its_table() -> None:
 def test_what_was_not_measured_is_a_dash() -> None:
     outcome = an_outcome(outages={}, step={}, debugging={}, audience={}, skipped=["the outage of payment"])
     assert [table.title for table in tables(outcome.to_dict())] == [
-        "Coupling", "Costs", "Failure handling", "Visibility",
+        "Coupling", "Coupling, service by service", "Costs", "Failure handling", "Visibility",
         "Subscribers, extrapolated",
     ]  # fmt: skip
     assert "Left out in this run, for want of time: the outage of payment." in text(outcome.to_dict())
@@ -140,6 +140,15 @@ def test_nobody_is_better_for_not_having_the_part_that_is_down() -> None:
     assert (
         "Steps of new orders done without it: choreographed has no such part, orchestrated 10 %, hybrid 10 %." in page
     )
+
+
+def test_what_each_service_knows_stands_in_a_row_of_its_own() -> None:
+    rows = {row[0]: row[1:] for row in next(t for t in tables(an_outcome().to_dict()) if "service by" in t.title).rows}
+    assert rows == {
+        "order": ("3 in 2, of 1: payment",) * 3,
+        "orchestrator": ("no such part", "1 in 1, of 1: order", "1 in 1, of 1: order"),
+        "payment": ("knows no other",) * 3,
+    }
 
 
 def measured(*rounds: tuple[float, ...], more: bool = False) -> Measure:
@@ -282,7 +291,7 @@ def test_the_page_in_docs_was_written_by_the_words_of_today() -> None:
         assert sentence in page
     said = {_form(line) for line in page.splitlines()}
     for table in tables(an_outcome().to_dict()):
-        if table.title in ("While a part is down", "Visibility", "Debugging"):
+        if table.title in ("Coupling, service by service", "While a part is down", "Visibility", "Debugging"):
             continue  # their rows are services and commands
         assert _form(next(iter(markdown(table)))) in said, anew
         assert {_form(row[0]) for row in table.rows} <= {_form(each.split(" | ")[0][2:]) for each in page.splitlines()}
