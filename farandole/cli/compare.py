@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from farandole.cli.progress import show_outcome, shown, terminated
-from farandole.errors import ConfigError, FarandoleError
+from farandole.errors import FarandoleError
 
 if TYPE_CHECKING:
     from farandole.compare.options import Options
@@ -41,12 +41,15 @@ def command(
 
     Example: farandole compare --out docs/choreography-or-orchestration.md
     """
+    from farandole import config
+    from farandole.compare import needs
     from farandole.compare.options import QUICK, Options
 
     chosen: dict[str, Any] = dict(QUICK) if quick else {}
     asked = {"orders": orders, "rounds": rounds, "minutes": minutes}
     options = Options(**chosen | {name: value for name, value in asked.items() if value is not None}, seed=seed)
     page = _page(out, quick)
+    needs.check(config.project_root(), page)
     if dry_run:
         _show_plan(options, page, as_json)
         return
@@ -65,13 +68,11 @@ def command(
 
 
 def _page(out: Path | None, quick: bool) -> Path | None:
-    """Where the page goes. ConfigError if nothing can be written there, before eight minutes have gone."""
+    """Where the page goes."""
     from farandole import config
 
     if out is None:
         return None if quick else config.project_root() / "docs" / "choreography-or-orchestration.md"
-    if out.is_dir() or not out.parent.is_dir():
-        raise ConfigError("a page cannot be written there", where=str(out), mend="name a file in a folder that exists")
     return out
 
 

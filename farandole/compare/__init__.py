@@ -1,5 +1,6 @@
 """`farandole compare`: the same orders choreographed, orchestrated and hybrid, in figures.
 
+    needs      what has to be there, before anything starts
     coupling   what each service has to know of the others, from the bindings
     placing    the same orders in each flow, at once or at a pace
     ends       who sees orders end, and when

@@ -222,9 +222,6 @@ class Comparison:
 
     def _patch(self) -> None:
         for word in WORDS:
-            if not step.patch_of(word).exists():
-                self.skipped.append(f"the fraud check, {word}: no patch")
-                continue
             self.progress(f"putting a fraud check in: {word}", 0, 0)
             seconds = self._left() if not self._over(0.88) else 0.0
             if not seconds:
