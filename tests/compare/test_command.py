@@ -38,7 +38,7 @@ def test_a_dry_run_says_what_would_be_done() -> None:
 
 def test_a_page_that_cannot_be_written_is_said_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written"):
-        run("--out", str(tmp_path / "nowhere" / "page.md"))
+        run("--dry-run", "--out", str(tmp_path / "nowhere" / "page.md"))
     with pytest.raises(ConfigError, match="cannot be written"):
         run("--dry-run", "--out", str(tmp_path))
 
