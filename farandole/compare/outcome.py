@@ -264,6 +264,7 @@ def _step(found: Mapping[str, Any]) -> Table:
             row("of these in files that existed: lines", "changed_lines"),
             ("services whose decisions change", *(services(word) for word in WORDS)),
             ("the patched project runs", *(_trial(found.get(word)) for word in WORDS)),
+            ("`farandole deploy`, with orders in flight", *(_deploy(found.get(word)) for word in WORDS)),
         ],
     )
 
@@ -312,6 +313,13 @@ def _trial(found: Mapping[str, Any] | None) -> str:
     if not trial["ok"]:
         return "no"
     return f"yes: {trial['refused']} of {trial['fraudulent']} refused"
+
+
+def _deploy(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["deploy"] is None:
+        return NONE
+    count = len(found["deploy"])
+    return f"refuses: {count} {'change' if count == 1 else 'changes'}" if count else "takes it"
 
 
 def _debugging(found: Mapping[str, Any]) -> Table:

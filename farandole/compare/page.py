@@ -60,7 +60,11 @@ ABOUT: Final = {
     "Adding a step": """
         From the patches in `farandole/compare/patches`, applied to a copy of the project in the run. What `farandole
         events generate` writes is not counted; tests are not part of the patches. The patched project was run with
-        orders of which some are fraudulent, and audited.""",
+        orders of which some are fraudulent, and audited. It was run by itself, without orders from before: a patch
+        changes the flow in place, and what is counted is that change. Where orders are in flight it is not the whole:
+        what `farandole deploy` says of it is asked in the run, and stands below the table. What it refuses goes into
+        the next version of the flow beside the old one ([versions](operating-flows.md#versions)), which is written in
+        addition.""",
     "Subscribers": """
         Run: stand-ins, plain clients that keep nothing and use no transactions, which is the least that it can cost.
         Either each of them reads the topic in which the event lies; or somebody hears it for them, sends a command to
@@ -161,9 +165,21 @@ def _sections(outcome: Mapping[str, Any], plot: str) -> Iterator[str]:
         yield ""
         yield from markdown(table)
         yield ""
+        if table.title == "Adding a step":
+            yield from _deploy(outcome["step"])
         if table.title == "Costs" and plot:
             yield f"![Latency by percentile]({plot})"
             yield ""
+
+
+def _deploy(found: Mapping[str, Any]) -> Iterator[str]:
+    """What farandole deploy says of each patch, in its own words."""
+    asked = [word for word in WORDS if word in found and found[word]["deploy"] is not None]
+    for word in asked:
+        said = "; ".join(found[word]["deploy"]) or "nothing against it"
+        yield wrapped(f"`farandole deploy` of {word}: {said}.", "- ")
+    if asked:
+        yield ""
 
 
 def markdown(table: Table) -> Iterator[str]:
@@ -307,7 +323,11 @@ def _on_step(found: Mapping[str, Any]) -> Iterator[str]:
         said = ", ".join(
             f"{word} {found[word]['changed_lines']} lines in {found[word]['changed_files']} files" for word in WORDS
         )
-        yield f"**Adding a step.** A fraud check changes, of what existed: {said}."
+        refused = [word for word in WORDS if found[word]["deploy"]]
+        beside = (
+            f" Beside orders in flight `farandole deploy` refuses it as it is: {', '.join(refused)}." if refused else ""
+        )
+        yield f"**Adding a step.** A fraud check changes, of what existed: {said}.{beside}"
 
 
 def _on_debugging(found: Mapping[str, Any]) -> Iterator[str]:

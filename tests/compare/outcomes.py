@@ -93,6 +93,7 @@ def an_outcome(**changes: Any) -> Outcome:
                 "files": 12, "lines": 300, "new_files": 4, "new_lines": 200, "changed_files": 8,
                 "changed_lines": round(40 * of), "services_changed": ["order"], "changed": {},
                 "trial": {"ok": True, "refused": 5, "fraudulent": 5},
+                "deploy": [f"flow {word}/1 was changed without a new version"] if word != "hybrid" else [],
             }
             for word, of in factor.items()
         },

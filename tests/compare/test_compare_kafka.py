@@ -57,6 +57,7 @@ def test_all_dimensions_are_measured_and_the_page_is_written(environment: dict[s
         assert found["latency"][word]["p50"] > 0
         assert found["rollback"]["shipping.failed"][word]["orders"] > 0
         assert found["step"][word]["trial"]["ok"]
+        assert found["step"][word]["deploy"]  # it refuses to change a flow in place
         assert found["outages"]["nobody"][word]["steps"] > 0
         assert any(each["messages"] for each in found["visibility"][word].values())
         assert any(sum(each.values()) for each in found["debugging"][word].values())

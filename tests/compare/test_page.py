@@ -142,6 +142,19 @@ def test_nobody_is_better_for_not_having_the_part_that_is_down() -> None:
     )
 
 
+def test_what_deploy_says_of_a_step_stands_below_its_table() -> None:
+    page = text(an_outcome().to_dict())
+    assert "| `farandole deploy`, with orders in flight | refuses: 1 change | refuses: 1 change | takes it |" in page
+    section = " ".join(page[page.index("## Adding a step") : page.index("## Subscribers")].split())
+    assert "`farandole deploy` of orchestrated: flow orchestrated/1 was changed without a new version." in section
+    assert "`farandole deploy` of hybrid: nothing against it." in section
+    top = " ".join(page[: page.index("## Coupling")].split())
+    assert "Beside orders in flight `farandole deploy` refuses it as it is: choreographed, orchestrated." in top
+    step = an_outcome().step
+    step["hybrid"]["deploy"] = None
+    assert "`farandole deploy` of hybrid" not in text(an_outcome(step=step).to_dict())
+
+
 def test_what_each_service_knows_stands_in_a_row_of_its_own() -> None:
     rows = {row[0]: row[1:] for row in next(t for t in tables(an_outcome().to_dict()) if "service by" in t.title).rows}
     assert rows == {
