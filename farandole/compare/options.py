@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from farandole.compare.audience import MODES
 from farandole.compare.flows import FLOWS
+from farandole.compare.outages import OUTSIDE
 from farandole.demo.plan import Kinds
 
 PATCHED_SECONDS: Final = 25
@@ -79,8 +80,9 @@ def plan(options: Options, services: int) -> list[tuple[str, float]]:
             2 * len(MODES) * (a_turn + STAND_IN_SECONDS),
         ),
         (
-            f"each of {services} services down for {options.outage_seconds:g} s at {options.outage_rate:g} orders/s",
-            (services + 1) * (options.outage_seconds + RESTART_SECONDS),
+            f"each of {services} services and {len(OUTSIDE)} outside systems down for {options.outage_seconds:g} s at "
+            f"{options.outage_rate:g} orders/s",
+            (services + len(OUTSIDE) + 1) * (options.outage_seconds + RESTART_SECONDS),
         ),
         (
             f"the project's commands asked about {options.asked} orders of each flow",

@@ -49,11 +49,12 @@ ABOUT: Final = {
         By the broker's time, from the record that says what failed. Telling the customer is left out: it is the same
         everywhere.""",
     "While a part is down": """
-        One service at a time is killed (kill -9) while new orders of all flows come at a steady pace. An order has
+        One part at a time is taken away while new orders of all flows come at a steady pace: a service is killed
+        (kill -9), a system of the outside world (payment gateway, carrier, mail) refuses connections. An order has
         seven steps: placed, reserved, authorised, dispatched, captured, committed, completed. Shown is the share of
-        them that was done before the service was started again, and the last one that more than half of the orders had.
-        Nothing is lost in any flow: all orders ended when the service was back. A part that a flow does not have is not
-        down for it, and counts in no average.""",
+        them that was done before the part was back, and the last one that more than half of the orders had. Nothing is
+        lost in any flow: all orders ended when the part was back. A part that a flow does not have is not down for it,
+        and counts in no average.""",
     "Visibility": """
         Each command is a process of its own, asked about orders that were completed; its answer is compared with all
         messages of the order in the topics. The seconds are from the start of the process to its end.""",
@@ -92,7 +93,9 @@ LIMITS: Final = (
     with more hops would pay it more often.""",
     """Rounds: {rounds}, in which each flow has two turns of {orders} orders; latency: {paced_seconds:g} s
     at {rate:g} orders/s. A p99 of some hundred orders is the time of a handful.""",
-    """Outages last {outage_seconds:g} s each, once per service; orders of their last {grace:g} s are not counted.""",
+    """Outages last {outage_seconds:g} s each, once per part; orders of their last {grace:g} s are not counted.""",
+    """The broker was not taken away: the comparison places its orders and sees their ends through it, and here it is
+    one process, where an installation has several. So nothing is said of what moves without it.""",
     """Debugging is asked about one order of each flow, in one kind of outage.""",
     """Subscribers were run with a few stand-ins. What the broker does with many more of them, this page cannot
     say.""",

@@ -174,30 +174,40 @@ class Comparison:
         self._others["the steady pace"].append(others_of([before, self._machine.look()]) or 0.0)
 
     def _run_outages(self) -> None:
-        for service in (outages.NOBODY, *self.services):
+        for part in (outages.NOBODY, *self.services, *outages.OUTSIDE):
             if self._over(0.75):
-                self.skipped.append(f"the outage of {service}")
+                self.skipped.append(f"the outage of {part}")
                 continue
-            self._outage(service)
+            self._outage(part)
 
-    def _outage(self, service: str) -> None:
-        options, system = self.options, self.stage.system
+    def _outage(self, part: str) -> None:
+        options = self.options
         count = max(2, round(options.outage_seconds * options.outage_rate / len(WORDS)))
-        orders = self.placing.orders(f"outage-{service}", count)
+        orders = self.placing.orders(f"outage-{part}", count)
         placed = in_turns(orders)
-        if service != outages.NOBODY:
-            system.kill(service)
-        meant = self.placing.pace(placed, options.outage_rate, self._looking(f"{service} is down", len(placed)))
+        self._take_away(part)
+        meant = self.placing.pace(placed, options.outage_rate, self._looking(f"{part} is down", len(placed)))
         enough = max(meant.values()) + 1 / options.outage_rate - self.grace
         until = time.time_ns() // 1_000_000
         counted = {word: [each.saga for each in of if meant[each.saga] <= enough] for word, of in orders.items()}
-        self._outages.append(outages.Outage(service, counted, until))
-        if service == STUCK_AT:
+        self._outages.append(outages.Outage(part, counted, until))
+        if part == STUCK_AT:
             self._ask_of_stuck({word: of[0] for word, of in counted.items() if of})
-        if service != outages.NOBODY:
-            system.restart(service)
-            system.wait_ready()
-        self._wait(placed, f"{service} is back")
+        self._bring_back(part)
+        self._wait(placed, f"{part} is back")
+
+    def _take_away(self, part: str) -> None:
+        if part in outages.OUTSIDE:
+            self.stage.set_faults(outages.OUTSIDE[part], outages.GONE)
+        elif part != outages.NOBODY:
+            self.stage.system.kill(part)
+
+    def _bring_back(self, part: str) -> None:
+        if part in outages.OUTSIDE:
+            self.stage.set_faults(outages.OUTSIDE[part], {})
+        elif part != outages.NOBODY:
+            self.stage.system.restart(part)
+            self.stage.system.wait_ready()
 
     def _ask_of_stuck(self, sagas: dict[str, str]) -> None:
         for word, saga in sagas.items():

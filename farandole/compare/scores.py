@@ -15,7 +15,7 @@ from statistics import mean, median
 from typing import Any, Final, NamedTuple
 
 from farandole.compare.flows import WORDS
-from farandole.compare.outages import NOBODY
+from farandole.compare.outages import NOBODY, OUTSIDE
 
 NOTABLE: Final = 0.1
 """Figures that differ by less than this part are called alike."""
@@ -100,7 +100,7 @@ def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
 
 def has(outcome: Mapping[str, Any], word: str, part: str) -> bool:
     """Whether a flow has this part. One that it does not have is not down for it, however much moves meanwhile."""
-    return part == NOBODY or part in outcome["coupling"][word]["by_service"]
+    return part in (NOBODY, *OUTSIDE) or part in outcome["coupling"][word]["by_service"]
 
 
 def common_parts(outcome: Mapping[str, Any]) -> list[str]:

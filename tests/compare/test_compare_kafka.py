@@ -70,6 +70,9 @@ def test_all_dimensions_are_measured_and_the_page_is_written(environment: dict[s
     # What a flow does not need it does not miss.
     down = found["outages"]["orchestrator"]
     assert down["choreographed"]["steps"] > down["orchestrated"]["steps"]
+    # And what is outside all of them miss alike, from the step on that needs it.
+    for part, last in (("payment gateway", "reserved"), ("carrier", "authorised"), ("mail", "completed")):
+        assert {found["outages"][part][word]["farthest"] for word in WORDS} == {last}
     assert "# Choreography or orchestration?" in page.read_text()
     assert page.with_suffix(".svg").exists()
 

@@ -26,7 +26,7 @@ from farandole.compare.page import (
     wrapped,
     write,
 )
-from farandole.compare.scores import Measure, Verdict, best, nobody, verdict, winners
+from farandole.compare.scores import Measure, Verdict, best, common_parts, nobody, verdict, winners
 from farandole.config import project_root
 from farandole.machine import CHANGED
 from tests.compare.outcomes import an_outcome, of_rounds
@@ -140,6 +140,13 @@ def test_nobody_is_better_for_not_having_the_part_that_is_down() -> None:
     assert (
         "Steps of new orders done without it: choreographed has no such part, orchestrated 10 %, hybrid 10 %." in page
     )
+
+
+def test_an_outside_system_is_a_part_that_every_flow_has() -> None:
+    outcome = an_outcome()
+    outcome.outages |= {"carrier": {word: dict(outcome.outages["payment"][word], steps=0.4) for word in WORDS}}
+    assert common_parts(outcome.to_dict()) == ["payment", "carrier"]
+    assert "| carrier is down | 40 % | placed | 40 % | placed | 40 % | placed |" in text(outcome.to_dict())
 
 
 def test_what_deploy_says_of_a_step_stands_below_its_table() -> None:
