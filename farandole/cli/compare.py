@@ -36,8 +36,9 @@ def command(
     """Run the same orders choreographed, orchestrated and hybrid, and compare: on one broker, in one run.
 
     Measures coupling, costs, failure handling, what moves while a part is down, visibility, adding a step, debugging;
-    prints tables and writes a page with a plot. Exit code 0; 1 if the audit found something or a patch does not work;
-    130 after Ctrl-C, and then no page is written.
+    prints tables and writes a page with a plot. Exit code 0; 1 if the audit found something, and then no page is
+    written, or if a patch does not work, or a command that was asked about an order failed, which the page names; 130
+    after Ctrl-C, and then no page is written.
 
     Example: farandole compare --out docs/choreography-or-orchestration.md
     """
@@ -59,7 +60,7 @@ def command(
         if as_json:
             print(json.dumps({"ok": False, "problems": [str(error)], "audit": None}), flush=True)
         raise
-    if page is not None and outcome.ok:
+    if page is not None and outcome.audit["ok"]:  # figures of a run that lost something are none
         from farandole.compare.page import write
 
         write(outcome.to_dict(), page)

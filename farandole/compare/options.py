@@ -10,10 +10,10 @@ from farandole.compare.flows import FLOWS
 from farandole.compare.outages import OUTSIDE
 from farandole.demo.plan import Kinds
 
-PATCHED_SECONDS: Final = 25
+PATCHED_SECONDS: Final = 20
 START_SECONDS: Final = 30
 END_SECONDS: Final = 30
-RESTART_SECONDS: Final = 12
+RESTART_SECONDS: Final = 6
 ASKED_SECONDS: Final = 2.5
 TURN_SECONDS: Final = 1.5
 STAND_IN_SECONDS: Final = 1
@@ -45,7 +45,7 @@ class Options:
     rate: float = 30.0
     outage_seconds: float = 8.0
     outage_rate: float = 15.0
-    asked: int = 2
+    asked: int = 5
     patched_orders: int = 20
     seed: int = 0
     minutes: float = 9.0

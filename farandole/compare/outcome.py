@@ -27,7 +27,7 @@ NO_PART: Final = "no such part"
 
 @dataclass
 class Outcome:
-    """Each figure by the word for the flow; `skipped`: what there was no time for."""
+    """Each figure by the word for the flow; skipped: what there was no time for; failed: commands that were asked"""
 
     run: dict[str, Any]
     settings: dict[str, Any]
@@ -45,6 +45,7 @@ class Outcome:
     audience: dict[str, Any]
     audit: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
@@ -53,7 +54,7 @@ class Outcome:
             trial = each["trial"]
             if trial is not None and not trial["ok"]:
                 found.append(f"the fraud check, {word}: {trial.get('problem') or trial}")
-        return found
+        return [*found, *self.failed]
 
     @property
     def ok(self) -> bool:
@@ -240,9 +241,11 @@ def _visibility(found: Mapping[str, Any]) -> Table:
     for command in found[BASE]:
         of = {word: found[word][command] for word in WORDS}
         rows += [
+            (f"{command}: orders asked about", *(number(of[word]["orders"]) for word in WORDS)),
             (f"{command}: whole timelines", *(percent(of[word]["whole"]) for word in WORDS)),
             (f"{command}: messages shown", *(percent(of[word]["messages"]) for word in WORDS)),
-            (f"{command}: seconds", *(number(of[word]["seconds"], 1) for word in WORDS)),
+            (f"{command}: seconds, median", *(number(of[word]["seconds"]["median"], 1) for word in WORDS)),
+            (f"{command}: seconds, at most", *(number(of[word]["seconds"]["most"], 1) for word in WORDS)),
         ]
     return Table("Visibility", ("what one command shows of an order", *WORDS), rows)
 

@@ -56,8 +56,10 @@ ABOUT: Final = {
         lost in any flow: all orders ended when the part was back. A part that a flow does not have is not down for it,
         and counts in no average.""",
     "Visibility": """
-        Each command is a process of its own, asked about orders that were completed; its answer is compared with all
-        messages of the order in the topics. The seconds are from the start of the process to its end.""",
+        Each command is a process of its own, asked about some orders of each flow that were completed, one order at a
+        time; its answer is compared with all messages of the order in the topics. The seconds are from the start of the
+        process to its end. A command that fails gives no answer: it is named at the top, and the comparison has
+        failed.""",
     "Adding a step": """
         From the patches in `farandole/compare/patches`, applied to a copy of the project in the run. What `farandole
         events generate` writes is not counted; tests are not part of the patches. The patched project was run with
@@ -151,6 +153,9 @@ def _top(outcome: Mapping[str, Any]) -> Iterator[str]:
     clean = "the audit afterwards is clean" if audit["ok"] else "the audit afterwards found something"
     yield f"{audit['accepted']:,} orders in {run['seconds'] / 60:.1f} minutes, {run['records']:,} records; {clean}."
     yield ""
+    for problem in outcome["problems"]:
+        yield wrapped(f"**Problem:** {problem}.")
+        yield ""
     for warning in outcome["warnings"]:
         yield wrapped(f"**Warning:** {warning}.")
         yield ""
@@ -312,13 +317,25 @@ def _on_outages(outcome: Mapping[str, Any]) -> Iterator[str]:
 
 def _on_visibility(found: Mapping[str, Any]) -> Iterator[str]:
     for command in found[BASE]:
-        whole = {word: found[word][command]["whole"] for word in WORDS}
-        seen = {word: found[word][command]["messages"] for word in WORDS}
-        if all(each == 1 for each in whole.values()):
-            yield f"**Visibility, `farandole {command}`.** In each flow it shows every message of the orders."
-        elif any(seen.values()):
-            said = ", ".join(f"{word} {percent(seen[word])}" for word in WORDS)
-            yield f"**Visibility, `farandole {command}`.** Of an order's messages it shows: {said}."
+        of = {word: found[word][command] for word in WORDS}
+        begin = f"**Visibility, `farandole {command}`.** Asked about {_orders(of)}"
+        if all(each["whole"] == 1 for each in of.values()):
+            took = ", ".join(
+                f"{word} {number(each['seconds']['median'], 1)} and {number(each['seconds']['most'], 1)}"
+                for word, each in of.items()
+            )
+            yield f"{begin}, it shows every message of each; seconds at the median and at most: {took}."
+        elif any(each["messages"] for each in of.values()):
+            said = ", ".join(f"{word} {percent(each['messages'])}" for word, each in of.items())
+            yield f"{begin}, it shows of their messages: {said}."
+
+
+def _orders(of: Mapping[str, Any]) -> str:
+    """How many orders a command was asked about."""
+    counts = {each["orders"] for each in of.values()}
+    if len(counts) == 1:
+        return f"{number(counts.pop())} orders of each flow"
+    return f"orders ({', '.join(word + ' ' + number(each['orders']) for word, each in of.items())})"
 
 
 def _on_step(found: Mapping[str, Any]) -> Iterator[str]:

@@ -78,6 +78,7 @@ class Comparison:
         self._meant: dict[str, float] = {}
         self._outages: list[outages.Outage] = []
         self._said: dict[str, list[tuple[asking.Said, str]]] = {word: [] for word in WORDS}
+        self._failed: list[str] = []
         self._stuck: dict[str, dict[str, dict[str, bool]]] = {}
         self._step: dict[str, Any] = {}
 
@@ -214,21 +215,29 @@ class Comparison:
             self._stuck[word] = {}
             for command in asking.commands(COMMANDS):
                 self.progress(f"asking about a stuck order: {command}", 0, 0)
-                said = asking.ask(command, saga, self._environment(), self.stage.system.root)
+                said = self._said_of(command, saga, "an order that is stuck")
                 self._stuck[word][command] = asking.answers(said, STUCK_AT)
 
     def _ask(self) -> None:
-        """Of orders that were completed, the last of the pace: a trail has not gone yet."""
-        for word in self._paced:
-            plain = self._plain(word)[-self.options.asked :]
-            for command in asking.commands(COMMANDS):
-                for saga in plain:
-                    if self._over(0.85):
-                        self.skipped.append(f"{command} of {saga}")
-                        continue
+        """Of orders that were completed, the last of the pace; of each flow one, then the next of each."""
+        asked = [self._plain(word)[-self.options.asked :] for word in WORDS]
+        for number, row in enumerate(zip(*asked, strict=True)):
+            if self._over(0.85):
+                left = self.options.asked - number
+                self.skipped.append(f"asking about {left} of {self.options.asked} orders of each flow")
+                return
+            for word, saga in zip(WORDS, row, strict=True):
+                for command in asking.commands(COMMANDS):
                     self.progress(f"asking about orders: {command}, {word}", 0, 0)
-                    said = asking.ask(command, saga, self._environment(), self.stage.system.root)
+                    said = self._said_of(command, saga, "an order that was completed")
                     self._said[word].append((said, saga))
+
+    def _said_of(self, command: str, saga: str, what: str) -> asking.Said:
+        """Of an order. A command that fails tells nothing of it, and that is not what it would be to know nothing."""
+        said = asking.ask(command, saga, self._environment(), self.stage.system.root)
+        if said.problem:
+            self._failed.append(f"farandole {command}, asked about {what} ({saga}), {said.problem}")
+        return said
 
     def _patch(self) -> None:
         for word in WORDS:
@@ -276,6 +285,7 @@ class Comparison:
             audience=audience.table(self.options.subscribers, self._heard, facts),
             audit=report,
             skipped=self.skipped,
+            failed=self._failed,
         )
 
     def _latency(self, word: str) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def an_outcome(**changes: Any) -> Outcome:
             for service in (NOBODY, "payment", "orchestrator")
         },
         "visibility": {
-            word: {"trail": {"orders": 3, "whole": 0.0, "messages": 0.5, "seconds": 1.2}} for word in WORDS
+            word: {"trail": {"orders": 3, "whole": 0.0, "messages": 0.5, "seconds": {"median": 1.2, "most": 4.5}}}
+            for word in WORDS
         },
         "debugging": {word: {"trail": dict.fromkeys(QUESTIONS, True)} for word in WORDS},
         "step": {

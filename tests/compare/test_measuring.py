@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -211,7 +212,10 @@ def test_a_message_is_shown_if_it_is_named_as_often_as_it_is_there() -> None:
     said = asking.Said(asking.STORY, 1.5, [{"story": [{"what": "order.placed"}, {"what": "inventory.line_held"}]}])
     assert asking.shown(said, facts) == (2, 3)
     found = asking.visibility([(said, facts), (said, facts[:2])])
-    assert found == {"orders": 2, "whole": 0.5, "messages": 0.8, "seconds": 1.5}
+    assert found == {"orders": 2, "whole": 0.5, "messages": 0.8, "seconds": {"median": 1.5, "most": 1.5}}
+    slow = asking.visibility([(replace(said, seconds=each), facts) for each in (9.0, 1.0, 2.0, 4.0)])
+    assert slow["seconds"] == {"median": 3.0, "most": 9.0}
+    assert asking.visibility([])["seconds"] == {"median": None, "most": None}
 
 
 def test_a_trail_calls_commands_by_their_last_name() -> None:

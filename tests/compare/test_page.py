@@ -142,6 +142,20 @@ def test_nobody_is_better_for_not_having_the_part_that_is_down() -> None:
     )
 
 
+def test_how_many_orders_were_asked_about_stands_in_table_and_text() -> None:
+    outcome = an_outcome()
+    page = " ".join(text(outcome.to_dict()).split())
+    assert "| trail: orders asked about | 3 | 3 | 3 |" in page
+    assert "| trail: seconds, median | 1.2 | 1.2 | 1.2 | | trail: seconds, at most | 4.5 | 4.5 | 4.5 |" in page
+    assert "Asked about 3 orders of each flow, it shows of their messages: choreographed 50 %" in page
+    for each in outcome.visibility.values():
+        each["trail"]["whole"] = 1.0
+    outcome.visibility["hybrid"]["trail"]["orders"] = 2
+    page = " ".join(text(outcome.to_dict()).split())
+    assert "Asked about orders (choreographed 3, orchestrated 3, hybrid 2), it shows every message of each;" in page
+    assert "at the median and at most: choreographed 1.2 and 4.5, orchestrated" in page
+
+
 def test_an_outside_system_is_a_part_that_every_flow_has() -> None:
     outcome = an_outcome()
     outcome.outages |= {"carrier": {word: dict(outcome.outages["payment"][word], steps=0.4) for word in WORDS}}
