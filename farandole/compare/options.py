@@ -10,15 +10,15 @@ from farandole.compare.flows import FLOWS
 from farandole.compare.outages import OUTSIDE
 from farandole.demo.plan import Kinds
 
-PATCHED_SECONDS: Final = 20
-START_SECONDS: Final = 30
+PATCHED_SECONDS: Final = 14
+START_SECONDS: Final = 15
 END_SECONDS: Final = 30
-RESTART_SECONDS: Final = 6
-ASKED_SECONDS: Final = 2.5
-TURN_SECONDS: Final = 1.5
+RESTART_SECONDS: Final = 4
+ASKED_SECONDS: Final = 2.7
+TURN_SECONDS: Final = 1.2
 STAND_IN_SECONDS: Final = 1
-BACKLOG_RATE: Final = 200
-"""For the plan alone: about what they take."""
+BACKLOG_RATE: Final = 400
+"""About what they take where nothing else runs beside: for the plan, and until the first one of a kind was seen."""
 
 FAILING: Final = {Kinds.DECLINED: 0.1, Kinds.NOWHERE: 0.1}
 """Shares of the paced orders that fail, so that there are rollbacks to be measured."""
@@ -34,7 +34,7 @@ class Options:
 
     asked: orders of each flow that commands tell of
 
-    minutes: when they are over, what is left is left out, and said to be
+    minutes: within which all of it ends; what no longer fits is left out, and said to be
     """
 
     warm_up: int = 400
@@ -48,7 +48,7 @@ class Options:
     asked: int = 5
     patched_orders: int = 20
     seed: int = 0
-    minutes: float = 9.0
+    minutes: float = 10.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

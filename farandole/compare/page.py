@@ -334,7 +334,8 @@ def _orders(of: Mapping[str, Any]) -> str:
     """How many orders a command was asked about."""
     counts = {each["orders"] for each in of.values()}
     if len(counts) == 1:
-        return f"{number(counts.pop())} orders of each flow"
+        count = counts.pop()
+        return f"{number(count)} {'order' if count == 1 else 'orders'} of each flow"
     return f"orders ({', '.join(word + ' ' + number(each['orders']) for word, each in of.items())})"
 
 

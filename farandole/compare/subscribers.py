@@ -70,14 +70,16 @@ def subscribers(flow: Flow, names: Mapping[type[Event], str], facts: Facts, saga
         for fact in found:
             sizes.setdefault(fact.name, []).append(fact.size)
         in_topic.append(sum(fact.topic == _topic(event) for fact in found))
-    each = [mean(sizes[name]) if name in sizes else 0.0 for name in messages]
-    records = mean(in_topic) if in_topic else 0.0
+    if not in_topic:  # the orders were left out
+        each = records = None
+    else:
+        each, records = [mean(sizes.get(name, [0])) for name in messages], mean(in_topic)
     return {
         "messages": list(messages),
         "written": MORE * len(messages),
-        "written_bytes": round(MORE * sum(each)),
-        "topic_records": round(records, 2),
-        "read": round(reads(MORE, len(messages), records, reads_anew(flow, names))),
+        "written_bytes": None if each is None else round(MORE * sum(each)),
+        "topic_records": None if records is None else round(records, 2),
+        "read": None if records is None else round(reads(MORE, len(messages), records, reads_anew(flow, names))),
         "known_more": MORE * len(messages),
         "event_bytes": round(mean(sizes[event])) if event in sizes else None,
     }

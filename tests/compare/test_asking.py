@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from farandole import trail
 from farandole.cli import compare as cli
 from farandole.compare import asking, play
+from farandole.compare.clock import Clock
 from farandole.compare.flows import WORDS
 from farandole.compare.options import Options
 from farandole.errors import ConfigError, FarandoleError
@@ -129,7 +130,7 @@ def comparing() -> play.Comparison:
     found = object.__new__(play.Comparison)
     found.stage = Stage()  # type: ignore[assignment]
     found.progress = lambda *_: None
-    found._failed, found._stuck = [], {}
+    found._clock, found._failed, found._stuck = Clock(600.0), [], {}
     return found
 
 
@@ -177,8 +178,8 @@ def test_as_many_orders_of_each_flow_are_asked_about() -> None:
         return asking.Said(command, 1.0, [])
 
     comparison._plain, comparison._said_of = plain, said_of  # type: ignore[method-assign]
-    over = iter([False, True])
-    comparison._over = lambda part: next(over)  # type: ignore[method-assign]
+    fits = iter([True, False])
+    comparison._clock.fits = lambda *_: next(fits)  # type: ignore[method-assign]
     comparison._ask()
     assert {saga for _, saga in asked} == {f"{word}-2" for word in WORDS}
     assert comparison.skipped == ["asking about 1 of 2 orders of each flow"]

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from farandole.compare import outages, play, trial
+from farandole.compare.clock import Clock
 from farandole.compare.flows import FLOWS
 from farandole.compare.options import Options
 from farandole.demo import runs
 from farandole.demo.flows import order_services
 from farandole.sandbox import SYSTEMS
+from farandole.system import READY_WITHIN
 
 Started = list[tuple[str, ...] | None]
 
@@ -70,7 +72,8 @@ class Taken:
     def restart(self, service: str) -> None:
         self.told.append(("restart", service))
 
-    def wait_ready(self) -> None: ...
+    def wait_ready(self, seconds: float) -> None:
+        assert 1 <= seconds <= READY_WITHIN
 
     def set_faults(self, system: str, plan: dict[str, Any]) -> None:
         self.told.append(("faults", system, plan))
@@ -80,6 +83,7 @@ def test_a_part_that_is_taken_away_is_brought_back() -> None:
     stage = Taken()
     comparison = object.__new__(play.Comparison)
     comparison.stage = stage  # type: ignore[assignment]
+    comparison._clock = Clock(600.0)
     for part in (outages.NOBODY, "shipping", *outages.OUTSIDE):
         comparison._take_away(part)
         comparison._bring_back(part)
