@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,31 @@ def test_a_start_that_hangs_is_ended_as_well(monkeypatch: pytest.MonkeyPatch, tm
         pass
 
 
+def test_a_comparison_that_has_ended_is_stopped_in_peace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @contextmanager
+    def new_run(kind: str) -> Iterator[Path]:
+        yield tmp_path
+
+    stopped = []
+
+    @contextmanager
+    def own_stage(*_: object, **__: object) -> Iterator[None]:
+        yield
+        time.sleep(0.6)
+        stopped.append(True)
+
+    @contextmanager
+    def comparison(*_: object) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(runs, "new_run", new_run)
+    monkeypatch.setattr(play, "own_stage", own_stage)
+    monkeypatch.setattr(play, "Comparison", comparison)
+    with play.prepared(Options(), lambda *_: None, Clock(600.0, time.monotonic() - 600 * clock.LAST + 0.3)):
+        pass
+    assert stopped == [True]
+
+
 def test_orders_that_end_all_the_time_and_never_all_of_them_are_given_up() -> None:
     ends = Ends()
     sagas = [f"o-{number}" for number in range(1_000)]
@@ -88,9 +113,9 @@ def test_orders_that_end_all_the_time_and_never_all_of_them_are_given_up() -> No
 
 
 class Acts:
-    """A comparison whose acts take a while each, without a system."""
+    """A comparison that has begun, without a system."""
 
-    def __init__(self, passed: float, takes: float = 0.0) -> None:
+    def __init__(self, passed: float) -> None:
         self.done: list[str] = []
         found = self.comparison = object.__new__(play.Comparison)
         found.options = Options()
@@ -100,11 +125,9 @@ class Acts:
         found.skipped, found._turns, found._others = [], [], {"the rounds": []}
         found._paced, found._step, found._round_took = {}, {}, 0.0
         found._outage = self._act  # type: ignore[method-assign]
-        self._takes = takes
 
     def _act(self, part: str) -> None:
         self.done.append(part)
-        self.clock.began -= self._takes
 
 
 def test_acts_that_no_longer_fit_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,20 +155,20 @@ def test_acts_that_no_longer_fit_are_left_out_and_named(monkeypatch: pytest.Monk
     ]
 
 
-def test_an_act_begins_only_if_one_like_the_last_one_fits() -> None:
+def test_an_act_begins_only_if_one_like_the_last_one_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a slow machine an outage takes longer than it was meant to."""
-    acts = Acts(passed=200, takes=0.0)
-    slow: Callable[[str], None] = acts._act
+    now = [time.monotonic()]
+    acts = Acts(passed=250)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
 
     def outage(part: str) -> None:
-        slow(part)
-        time.sleep(0.01)
-        acts.clock.began -= 100  # the clock says that it took so long; what is measured of it is little
+        acts.done.append(part)
+        now[0] += 100
 
     acts.comparison._outage = outage  # type: ignore[method-assign]
     acts.comparison._run_outages()
-    assert acts.done == ["nobody", "order"]  # 200 s, 300 s; from 384 s on none begins
-    assert len(acts.comparison.skipped) == 4
+    assert acts.done == ["nobody"]  # it ends at 350 s; outages have to be over at 384 s
+    assert len(acts.comparison.skipped) == 5
 
 
 def test_a_patched_project_that_takes_longer_than_is_left_is_left_out(
