@@ -1,5 +1,7 @@
 """`farandole compare`: the same orders choreographed, orchestrated and hybrid, in figures.
 
+    needs      what has to be there, before anything starts
+    clock      how much time is left, and what ends it when it is over
     coupling   what each service has to know of the others, from the bindings
     placing    the same orders in each flow, at once or at a pace
     ends       who sees orders end, and when

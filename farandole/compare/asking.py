@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from farandole.compare.facts import Fact
 from farandole.compare.figures import share
-from farandole.errors import FarandoleError
 
 STORY, TRAIL, INSPECT = "story", "trail", "replay inspect"
 
@@ -29,16 +29,28 @@ ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     INSPECT: ("replay", "inspect", "--saga", "{}"),
 }
 
+PROGRAM: Final = ["-m", "farandole.cli.main"]
 ANSWER_WITHIN: Final = 60.0
+
+UNKNOWN: Final = {STORY: (1, "there is no record of a saga"), TRAIL: (2, "no trail")}
+"""Exit code and words with which a command says that it does not know an order: an answer, and no failure."""
+
+LAST_LINES: Final = 3
+"""Of a command that has failed."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """objects: what was printed; nothing if the command does not know the order. seconds: until its process ended"""
+    """objects: what was printed; nothing if the command does not know the order. seconds: until its process ended
+
+    problem: why there is no answer: the command has failed; late: it took longer than it was given
+    """
 
     command: str
     seconds: float
     objects: list[Any]
+    problem: str = ""
+    late: bool = False
 
 
 def commands(there: Iterable[str]) -> list[str]:
@@ -47,19 +59,34 @@ def commands(there: Iterable[str]) -> list[str]:
     return [name for name, arguments in ARGUMENTS.items() if arguments[0] in names]
 
 
-def ask(command: str, saga: str, environment: Mapping[str, str], root: Path) -> Said:
+def ask(command: str, saga: str, environment: Mapping[str, str], root: Path, within: float = ANSWER_WITHIN) -> Said:
+    """within: seconds after which it is killed"""
     arguments = [part.format(saga) for part in ARGUMENTS[command]]
     began = time.monotonic()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "farandole.cli.main", *arguments],
-            env=dict(environment), cwd=root, capture_output=True, text=True, timeout=ANSWER_WITHIN, check=False,
+            [sys.executable, *PROGRAM, *arguments],
+            env=dict(environment), cwd=root, capture_output=True, text=True, timeout=within, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise FarandoleError(f"farandole {command} did not end within {ANSWER_WITHIN:.0f} s", where=saga) from None
+        return Said(command, time.monotonic() - began, [], f"did not end within {within:.0f} s", late=True)
     seconds = time.monotonic() - began
-    lines = done.stdout.splitlines() if done.returncode == 0 else []
-    return Said(command, seconds, [json.loads(line) for line in lines if line.startswith("{")])
+    if done.returncode != 0:
+        return Said(command, seconds, [], "" if _unknown(command, done) else _failure(done))
+    try:
+        return Said(command, seconds, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")])
+    except ValueError as error:
+        return Said(command, seconds, [], f"printed what is no JSON: {error}")
+
+
+def _unknown(command: str, done: subprocess.CompletedProcess[str]) -> bool:
+    code, words = UNKNOWN.get(command, (0, ""))
+    return done.returncode == code and words in done.stderr
+
+
+def _failure(done: subprocess.CompletedProcess[str]) -> str:
+    last = " / ".join(line.strip() for line in done.stderr.strip().splitlines()[-LAST_LINES:])
+    return f"ended with exit code {done.returncode}: {last or '(it said nothing)'}"
 
 
 # ---- visibility
@@ -94,12 +121,15 @@ def _short(command: str) -> str:
 def visibility(said: Iterable[tuple[Said, Iterable[Fact]]]) -> dict[str, Any]:
     """Of one command and flow."""
     asked = [(each.seconds, *shown(each, facts)) for each, facts in said]
-    seconds = sorted(each[0] for each in asked)
+    seconds = [each[0] for each in asked]
     return {
         "orders": len(asked),
         "whole": share(sum(saw == of for _, saw, of in asked), len(asked)),
         "messages": share(sum(each[1] for each in asked), sum(each[2] for each in asked)),
-        "seconds": round(seconds[len(seconds) // 2], 2) if seconds else None,
+        "seconds": {
+            "median": round(median(seconds), 2) if seconds else None,
+            "most": round(max(seconds), 2) if seconds else None,
+        },
     }
 
 
@@ -120,7 +150,7 @@ def answers(said: Said, service: str) -> dict[str, bool]:
     if not said.objects:
         return dict.fromkeys(QUESTIONS, False)
     if said.command == INSPECT:
-        return dict.fromkeys(QUESTIONS, False) | {"done": True}
+        return _records(said.objects, service)
     return known[said.command](said.objects[0], service)
 
 
@@ -150,4 +180,20 @@ def _trail(found: Mapping[str, Any], service: str) -> dict[str, bool]:
         "since": any(step.get("sent") for step in waiting),
         "done": any(step.get("answer") for step in found.get("steps", [])),
         "can": bool(found.get("advice")),
+    }
+
+
+def _records(found: Sequence[Mapping[str, Any]], service: str) -> dict[str, bool]:
+    """Of records, one a line: each says what happened, and when (`type`, `time`), and what it came of (`cause`).
+
+    That is what was done. It says where the order stands only if a field says so as one of a story does (`waiting`,
+    `since`, `advice`): that nothing comes after the last record is concluded from its time and its type, not read.
+    """
+    waiting = [each for each in found if each.get("waiting")]
+    return {
+        "where": bool(waiting),
+        "why": any(service in str(each["waiting"]) for each in waiting),
+        "since": any(each.get("since") for each in waiting),
+        "done": any(each.get("type") and each.get("time") for each in found),
+        "can": any(each.get("advice") for each in found),
     }

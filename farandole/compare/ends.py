@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -35,18 +36,30 @@ class Ends:
     def park(self, saga: bytes, parked: bool) -> None:
         self.parked += 1 if parked else -1
 
-    def wait(self, sagas: Iterable[str], check: Callable[[], None], looked: Callable[[int, int], None]) -> None:
-        """Until all of them have ended and their customers know. FarandoleError if none does for a while."""
+    def wait(
+        self,
+        sagas: Iterable[str],
+        check: Callable[[], None],
+        looked: Callable[[int, int], None],
+        within: float = math.inf,
+    ) -> None:
+        """Until all of them have ended and their customers know. FarandoleError if none does for a while.
+
+        within: seconds after which they are given up, even if some end all the time
+        """
         left, since = set(sagas), time.monotonic()
+        until = since + within
         total = before = len(left)
         while left:
             check()
             left -= {saga for saga in left if saga in self.told_at and saga in self.ended_at}
             if len(left) != before:
                 before, since = len(left), time.monotonic()
-            if time.monotonic() - since > PATIENCE:
+            now = time.monotonic()
+            if now - since > PATIENCE or now > until:
+                why = f"none has for {PATIENCE:.0f} s" if now <= until else f"{within:.0f} s are over"
                 raise FarandoleError(
-                    f"{len(left)} of {total} orders have not ended, and none has for {PATIENCE:.0f} s",
+                    f"{len(left)} of {total} orders have not ended, and {why}",
                     where=min(left),
                     mend="farandole replay inspect --saga says how far that one came",
                 )

@@ -7,17 +7,18 @@ from typing import Any, Final
 
 from farandole.compare.audience import MODES
 from farandole.compare.flows import FLOWS
+from farandole.compare.outages import OUTSIDE
 from farandole.demo.plan import Kinds
 
-PATCHED_SECONDS: Final = 25
-START_SECONDS: Final = 30
+PATCHED_SECONDS: Final = 14
+START_SECONDS: Final = 15
 END_SECONDS: Final = 30
-RESTART_SECONDS: Final = 12
-ASKED_SECONDS: Final = 2.5
-TURN_SECONDS: Final = 1.5
+RESTART_SECONDS: Final = 4
+ASKED_SECONDS: Final = 2.7
+TURN_SECONDS: Final = 1.2
 STAND_IN_SECONDS: Final = 1
-BACKLOG_RATE: Final = 200
-"""For the plan alone: about what they take."""
+BACKLOG_RATE: Final = 400
+"""About what they take where nothing else runs beside: for the plan, and until the first one of a kind was seen."""
 
 FAILING: Final = {Kinds.DECLINED: 0.1, Kinds.NOWHERE: 0.1}
 """Shares of the paced orders that fail, so that there are rollbacks to be measured."""
@@ -33,7 +34,7 @@ class Options:
 
     asked: orders of each flow that commands tell of
 
-    minutes: when they are over, what is left is left out, and said to be
+    minutes: within which all of it ends; what no longer fits is left out, and said to be
     """
 
     warm_up: int = 400
@@ -44,10 +45,10 @@ class Options:
     rate: float = 30.0
     outage_seconds: float = 8.0
     outage_rate: float = 15.0
-    asked: int = 2
+    asked: int = 5
     patched_orders: int = 20
     seed: int = 0
-    minutes: float = 9.0
+    minutes: float = 10.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,8 +80,9 @@ def plan(options: Options, services: int) -> list[tuple[str, float]]:
             2 * len(MODES) * (a_turn + STAND_IN_SECONDS),
         ),
         (
-            f"each of {services} services down for {options.outage_seconds:g} s at {options.outage_rate:g} orders/s",
-            (services + 1) * (options.outage_seconds + RESTART_SECONDS),
+            f"each of {services} services and {len(OUTSIDE)} outside systems down for {options.outage_seconds:g} s at "
+            f"{options.outage_rate:g} orders/s",
+            (services + len(OUTSIDE) + 1) * (options.outage_seconds + RESTART_SECONDS),
         ),
         (
             f"the project's commands asked about {options.asked} orders of each flow",

@@ -1,7 +1,9 @@
-"""What still moves while one service is down: a steady pace of new orders of all flows, the service killed meanwhile.
+"""What still moves while one part is down: a steady pace of new orders of all flows, the part taken away meanwhile.
+
+A part is a service, which is killed, or a system of the outside world, which refuses connections.
 
 Only orders are counted that had time enough: those of the last seconds of an outage are not. A step counts if its
-record lies in a topic before the service is started again, by the broker's time.
+record lies in a topic before the part is back, by the broker's time.
 """
 
 from __future__ import annotations
@@ -19,6 +21,12 @@ GRACE: Final = 1.5
 NOBODY: Final = "nobody"
 """The outage of nobody: the same pace with all services there, to compare with."""
 
+OUTSIDE: Final = {"payment gateway": "gateway", "carrier": "carrier", "mail": "mail"}
+"""Part → the sandbox's system."""
+
+GONE: Final = {"outage": {"lasts": 3_600, "refuse": True}}
+"""The sandbox's fault for it. It is lifted when the pace is over, long before that."""
+
 STEPS: Final = {
     "placed": "order.placed",
     "reserved": "inventory.reserved",
@@ -35,7 +43,7 @@ STEPS: Final = {
 class Outage:
     """orders: word for the flow → the orders that are counted; until: the broker's time at which it was over"""
 
-    service: str
+    part: str
     orders: dict[str, list[str]]
     until: int
 
@@ -70,5 +78,5 @@ def row(facts: Facts, outage: Outage, word: str) -> dict[str, Any]:
 
 
 def table(facts: Facts, outages: Sequence[Outage]) -> dict[str, dict[str, Any]]:
-    """Service → word for the flow → its row."""
-    return {each.service: {word: row(facts, each, word) for word in each.orders} for each in outages}
+    """Part → word for the flow → its row."""
+    return {each.part: {word: row(facts, each, word) for word in each.orders} for each in outages}

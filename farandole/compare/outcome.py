@@ -11,7 +11,7 @@ from farandole.compare.flows import BASE, FLOWS, WORDS
 from farandole.compare.machine import warnings
 from farandole.compare.outages import NOBODY
 from farandole.compare.rollback import CAUSES
-from farandole.compare.scores import Measure, measures
+from farandole.compare.scores import Measure, has, measures
 from farandole.compare.subscribers import MORE
 from farandole.machine import CHANGED
 
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 NONE: Final = "–"
 """Stands for what was not measured."""
 
+NO_PART: Final = "no such part"
+"""Of a service that a flow does not have."""
+
 
 @dataclass
 class Outcome:
-    """Each figure by the word for the flow; `skipped`: what there was no time for."""
+    """Each figure by the word for the flow; skipped: what there was no time for; failed: commands that were asked"""
 
     run: dict[str, Any]
     settings: dict[str, Any]
@@ -42,6 +45,7 @@ class Outcome:
     audience: dict[str, Any]
     audit: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
@@ -50,7 +54,7 @@ class Outcome:
             trial = each["trial"]
             if trial is not None and not trial["ok"]:
                 found.append(f"the fraud check, {word}: {trial.get('problem') or trial}")
-        return found
+        return [*found, *self.failed]
 
     @property
     def ok(self) -> bool:
@@ -77,10 +81,11 @@ class Table(NamedTuple):
 def tables(outcome: Mapping[str, Any]) -> Iterator[Table]:
     """From what to_dict gives, so that a page can be made anew from a file."""
     yield _coupling(outcome["coupling"])
+    yield _coupling_by_service(outcome["coupling"])
     yield _costs(outcome["costs"], outcome["latency"], list(measures(outcome)))
     yield _rollback(outcome["rollback"])
     if outcome["outages"]:
-        yield _outages(outcome["outages"])
+        yield _outages(outcome)
     yield _visibility(outcome["visibility"])
     if outcome["step"]:
         yield _step(outcome["step"])
@@ -118,6 +123,25 @@ def _coupling(found: Mapping[str, Any]) -> Table:
             ),
         ],
     )
+
+
+def _coupling_by_service(found: Mapping[str, Any]) -> Table:
+    services = sorted({service for word in WORDS for service in found[word]["by_service"]})
+    return Table(
+        "Coupling, service by service",
+        ("messages of others, in topics, of services", *WORDS),
+        [(service, *(_known(found[word]["by_service"].get(service)) for word in WORDS)) for service in services],
+    )
+
+
+def _known(found: Mapping[str, Any] | None) -> str:
+    """What one service knows of others; that it does not take part."""
+    if found is None:
+        return NO_PART
+    messages = len(found["hears"]) + len(found["commands"])
+    if not messages:
+        return "knows no other"
+    return f"{messages} in {len(found['topics'])}, of {len(found['services'])}: {', '.join(found['services'])}"
 
 
 def _most(found: Mapping[str, Any]) -> str:
@@ -192,7 +216,13 @@ def _at(found: Any, path: Sequence[str]) -> Any:
     return found
 
 
-def _outages(found: Mapping[str, Any]) -> Table:
+def _outages(outcome: Mapping[str, Any]) -> Table:
+    def cells(part: str, word: str) -> tuple[str, str]:
+        found = outcome["outages"][part][word]
+        if not has(outcome, word, part):
+            return NO_PART, NONE
+        return percent(found["steps"]), found["farthest"] or NONE
+
     return Table(
         "While a part is down",
         (
@@ -200,11 +230,8 @@ def _outages(found: Mapping[str, Any]) -> Table:
             *(f"{word}{what}" for word in WORDS for what in ("", ", up to")),
         ),
         [
-            (
-                service if service == NOBODY else f"{service} is down",
-                *(cell for word in WORDS for cell in (percent(each[word]["steps"]), each[word]["farthest"] or NONE)),
-            )
-            for service, each in found.items()
+            (part if part == NOBODY else f"{part} is down", *(cell for word in WORDS for cell in cells(part, word)))
+            for part in outcome["outages"]
         ],
     )
 
@@ -214,9 +241,11 @@ def _visibility(found: Mapping[str, Any]) -> Table:
     for command in found[BASE]:
         of = {word: found[word][command] for word in WORDS}
         rows += [
+            (f"{command}: orders asked about", *(number(of[word]["orders"]) for word in WORDS)),
             (f"{command}: whole timelines", *(percent(of[word]["whole"]) for word in WORDS)),
             (f"{command}: messages shown", *(percent(of[word]["messages"]) for word in WORDS)),
-            (f"{command}: seconds", *(number(of[word]["seconds"], 1) for word in WORDS)),
+            (f"{command}: seconds, median", *(number(of[word]["seconds"]["median"], 1) for word in WORDS)),
+            (f"{command}: seconds, at most", *(number(of[word]["seconds"]["most"], 1) for word in WORDS)),
         ]
     return Table("Visibility", ("what one command shows of an order", *WORDS), rows)
 
@@ -238,6 +267,7 @@ def _step(found: Mapping[str, Any]) -> Table:
             row("of these in files that existed: lines", "changed_lines"),
             ("services whose decisions change", *(services(word) for word in WORDS)),
             ("the patched project runs", *(_trial(found.get(word)) for word in WORDS)),
+            ("`farandole deploy`, with orders in flight", *(_deploy(found.get(word)) for word in WORDS)),
         ],
     )
 
@@ -263,8 +293,8 @@ def _audience(found: Mapping[str, Any]) -> Table:
 
 
 def _subscribers(found: Mapping[str, Any]) -> Table:
-    def row(what: str, name: str) -> tuple[str, ...]:
-        return (what, *(number(found[word][name]) for word in WORDS))
+    def row(what: str, name: str, digits: int = 0) -> tuple[str, ...]:
+        return (what, *(number(found[word][name], digits) for word in WORDS))
 
     return Table(
         "Subscribers, extrapolated",
@@ -273,6 +303,7 @@ def _subscribers(found: Mapping[str, Any]) -> Table:
             row("messages written more for each order", "written"),
             row("bytes written more for each order", "written_bytes"),
             row("messages that the others must know more", "known_more"),
+            row("records of each order in the topic of the event", "topic_records", 1),
             row("records read more for each order", "read"),
         ],
     )
@@ -285,6 +316,13 @@ def _trial(found: Mapping[str, Any] | None) -> str:
     if not trial["ok"]:
         return "no"
     return f"yes: {trial['refused']} of {trial['fraudulent']} refused"
+
+
+def _deploy(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["deploy"] is None:
+        return NONE
+    count = len(found["deploy"])
+    return f"refuses: {count} {'change' if count == 1 else 'changes'}" if count else "takes it"
 
 
 def _debugging(found: Mapping[str, Any]) -> Table:

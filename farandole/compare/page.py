@@ -14,7 +14,19 @@ from farandole.compare.asking import QUESTIONS
 from farandole.compare.flows import BASE, FLOWS, WORDS
 from farandole.compare.outages import NOBODY
 from farandole.compare.outcome import Table, number, percent, tables
-from farandole.compare.scores import NOTABLE, Measure, Verdict, best, measures, nobody, taking_back, verdict, winners
+from farandole.compare.scores import (
+    NOTABLE,
+    Measure,
+    Verdict,
+    best,
+    common_parts,
+    has,
+    measures,
+    nobody,
+    taking_back,
+    verdict,
+    winners,
+)
 from farandole.load.page import STYLE
 from farandole.load.plots import percentile_file
 
@@ -24,6 +36,8 @@ ABOUT: Final = {
     "Coupling": """
         Counted from the flows' bindings (`flows/*.py`) and from what decisions may publish. A service knows a message
         of another one if it hears its event or sends it a command.""",
+    "Coupling, service by service": """
+        Of each service: how many messages of others it knows, in how many topics those lie, and whose they are.""",
     "Costs": """
         Throughput, messages, rows and CPU: in each round every flow has its turn, and then a second one the other way
         round; in a turn a backlog of its orders is released at once. Another flow is first in each round; a cold round
@@ -35,27 +49,36 @@ ABOUT: Final = {
         By the broker's time, from the record that says what failed. Telling the customer is left out: it is the same
         everywhere.""",
     "While a part is down": """
-        One service at a time is killed (kill -9) while new orders of all flows come at a steady pace. An order has
+        One part at a time is taken away while new orders of all flows come at a steady pace: a service is killed
+        (kill -9), a system of the outside world (payment gateway, carrier, mail) refuses connections. An order has
         seven steps: placed, reserved, authorised, dispatched, captured, committed, completed. Shown is the share of
-        them that was done before the service was started again, and the last one that more than half of the orders had.
-        Nothing is lost in any flow: all orders ended when the service was back.""",
+        them that was done before the part was back, and the last one that more than half of the orders had. Nothing is
+        lost in any flow: all orders ended when the part was back. A part that a flow does not have is not down for it,
+        and counts in no average.""",
     "Visibility": """
-        Each command is a process of its own, asked about orders that were completed; its answer is compared with all
-        messages of the order in the topics. The seconds are from the start of the process to its end.""",
+        Each command is a process of its own, asked about some orders of each flow that were completed, one order at a
+        time; its answer is compared with all messages of the order in the topics. The seconds are from the start of the
+        process to its end. A command that fails gives no answer: it is named at the top, and the comparison has
+        failed.""",
     "Adding a step": """
         From the patches in `farandole/compare/patches`, applied to a copy of the project in the run. What `farandole
         events generate` writes is not counted; tests are not part of the patches. The patched project was run with
-        orders of which some are fraudulent, and audited.""",
+        orders of which some are fraudulent, and audited. It was run by itself, without orders from before: a patch
+        changes the flow in place, and what is counted is that change. Where orders are in flight it is not the whole:
+        what `farandole deploy` says of it is asked in the run, and stands below the table. What it refuses goes into
+        the next version of the flow beside the old one ([versions](operating-flows.md#versions)), which is written in
+        addition.""",
     "Subscribers": """
         Run: stand-ins, plain clients that keep nothing and use no transactions, which is the least that it can cost.
         Either each of them reads the topic in which the event lies; or somebody hears it for them, sends a command to
         each, and gets an answer from each, all as large as the event. The orders are of the choreographed flow each
         time; a single round, there and back, so small differences of CPU and of throughput say nothing.""",
     "Subscribers, extrapolated": """
-        Not run with so many: counted from the bindings and the sizes of this run's records, as if each more cost what
-        the first one does. Who hears an event costs another
-        reading of it. Who is commanded costs a command and an answer, which are written, and known to the orchestrator.
-        Counted for completed orders.""",
+        Not run with so many: counted from the bindings and from this run's records, as if each more cost what each of
+        those does that were run. Who hears an event reads the topic in which it lies, with all else that lies there,
+        and nothing is written. Who is commanded costs a command and an answer, which are written, and read, and known
+        to the orchestrator; that one reads the event's topic in any case, while the one that was run does it for the
+        subscribers alone, which is what it has read more. Counted for completed orders.""",
     "Debugging": """
         Shipping is killed, an order waits for it, and each command is asked about that order. An answer counts if a
         field of its JSON says it; what one could conclude does not.""",
@@ -72,7 +95,9 @@ LIMITS: Final = (
     with more hops would pay it more often.""",
     """Rounds: {rounds}, in which each flow has two turns of {orders} orders; latency: {paced_seconds:g} s
     at {rate:g} orders/s. A p99 of some hundred orders is the time of a handful.""",
-    """Outages last {outage_seconds:g} s each, once per service; orders of their last {grace:g} s are not counted.""",
+    """Outages last {outage_seconds:g} s each, once per part; orders of their last {grace:g} s are not counted.""",
+    """The broker was not taken away: the comparison places its orders and sees their ends through it, and here it is
+    one process, where an installation has several. So nothing is said of what moves without it.""",
     """Debugging is asked about one order of each flow, in one kind of outage.""",
     """Subscribers were run with a few stand-ins. What the broker does with many more of them, this page cannot
     say.""",
@@ -128,6 +153,9 @@ def _top(outcome: Mapping[str, Any]) -> Iterator[str]:
     clean = "the audit afterwards is clean" if audit["ok"] else "the audit afterwards found something"
     yield f"{audit['accepted']:,} orders in {run['seconds'] / 60:.1f} minutes, {run['records']:,} records; {clean}."
     yield ""
+    for problem in outcome["problems"]:
+        yield wrapped(f"**Problem:** {problem}.")
+        yield ""
     for warning in outcome["warnings"]:
         yield wrapped(f"**Warning:** {warning}.")
         yield ""
@@ -145,9 +173,21 @@ def _sections(outcome: Mapping[str, Any], plot: str) -> Iterator[str]:
         yield ""
         yield from markdown(table)
         yield ""
+        if table.title == "Adding a step":
+            yield from _deploy(outcome["step"])
         if table.title == "Costs" and plot:
             yield f"![Latency by percentile]({plot})"
             yield ""
+
+
+def _deploy(found: Mapping[str, Any]) -> Iterator[str]:
+    """What farandole deploy says of each patch, in its own words."""
+    asked = [word for word in WORDS if word in found and found[word]["deploy"] is not None]
+    for word in asked:
+        said = "; ".join(found[word]["deploy"]) or "nothing against it"
+        yield wrapped(f"`farandole deploy` of {word}: {said}.", "- ")
+    if asked:
+        yield ""
 
 
 def markdown(table: Table) -> Iterator[str]:
@@ -175,7 +215,7 @@ def conclusions(outcome: Mapping[str, Any]) -> Iterator[str]:
     yield _on_coupling(outcome["coupling"])
     yield from _on_costs(outcome)
     yield from _on_rollback(outcome["rollback"])
-    yield from _on_outages(outcome["outages"])
+    yield from _on_outages(outcome)
     yield from _on_visibility(outcome["visibility"])
     yield from _on_step(outcome["step"])
     yield from _on_audience(outcome["audience"])
@@ -260,27 +300,43 @@ def _on_audience(found: Mapping[str, Any]) -> Iterator[str]:
     yield AUDIENCE.format(number=found["number"], written=written, broker=broker, theirs=theirs)
 
 
-def _on_outages(found: Mapping[str, Any]) -> Iterator[str]:
-    if "orchestrator" in found:
-        done = {word: found["orchestrator"][word]["steps"] for word in WORDS}
-        said = ", ".join(f"{word} {percent(done[word])}" for word in WORDS)
-        yield f"**The orchestrator is a part that can be down.** Steps of new orders done without it: {said}."
-    parts = [service for service in found if service not in (NOBODY, "orchestrator")]
-    if parts:
-        for_word = {word: sum(found[part][word]["steps"] or 0 for part in parts) / len(parts) for word in WORDS}
+def _on_outages(outcome: Mapping[str, Any]) -> Iterator[str]:
+    found, common = outcome["outages"], common_parts(outcome)
+    for part in found:
+        if part != NOBODY and part not in common:
+            said = ", ".join(
+                f"{word} {percent(found[part][word]['steps']) if has(outcome, word, part) else 'has no such part'}"
+                for word in WORDS
+            )
+            yield f"**The {part} is a part that can be down.** Steps of new orders done without it: {said}."
+    if common:
+        for_word = {word: sum(found[part][word]["steps"] or 0 for part in common) / len(common) for word in WORDS}
         said = ", ".join(f"{word} {percent(for_word[word])}" for word in WORDS)
-        yield f"**Any other part.** Steps done while one of the {len(parts)} others is down, on average: {said}."
+        yield f"**A part that all have.** Steps done while one of these {len(common)} is down, on average: {said}."
 
 
 def _on_visibility(found: Mapping[str, Any]) -> Iterator[str]:
     for command in found[BASE]:
-        whole = {word: found[word][command]["whole"] for word in WORDS}
-        seen = {word: found[word][command]["messages"] for word in WORDS}
-        if all(each == 1 for each in whole.values()):
-            yield f"**Visibility, `farandole {command}`.** In each flow it shows every message of the orders."
-        elif any(seen.values()):
-            said = ", ".join(f"{word} {percent(seen[word])}" for word in WORDS)
-            yield f"**Visibility, `farandole {command}`.** Of an order's messages it shows: {said}."
+        of = {word: found[word][command] for word in WORDS}
+        begin = f"**Visibility, `farandole {command}`.** Asked about {_orders(of)}"
+        if all(each["whole"] == 1 for each in of.values()):
+            took = ", ".join(
+                f"{word} {number(each['seconds']['median'], 1)} and {number(each['seconds']['most'], 1)}"
+                for word, each in of.items()
+            )
+            yield f"{begin}, it shows every message of each; seconds at the median and at most: {took}."
+        elif any(each["messages"] for each in of.values()):
+            said = ", ".join(f"{word} {percent(each['messages'])}" for word, each in of.items())
+            yield f"{begin}, it shows of their messages: {said}."
+
+
+def _orders(of: Mapping[str, Any]) -> str:
+    """How many orders a command was asked about."""
+    counts = {each["orders"] for each in of.values()}
+    if len(counts) == 1:
+        count = counts.pop()
+        return f"{number(count)} {'order' if count == 1 else 'orders'} of each flow"
+    return f"orders ({', '.join(word + ' ' + number(each['orders']) for word, each in of.items())})"
 
 
 def _on_step(found: Mapping[str, Any]) -> Iterator[str]:
@@ -288,7 +344,11 @@ def _on_step(found: Mapping[str, Any]) -> Iterator[str]:
         said = ", ".join(
             f"{word} {found[word]['changed_lines']} lines in {found[word]['changed_files']} files" for word in WORDS
         )
-        yield f"**Adding a step.** A fraud check changes, of what existed: {said}."
+        refused = [word for word in WORDS if found[word]["deploy"]]
+        beside = (
+            f" Beside orders in flight `farandole deploy` refuses it as it is: {', '.join(refused)}." if refused else ""
+        )
+        yield f"**Adding a step.** A fraud check changes, of what existed: {said}.{beside}"
 
 
 def _on_debugging(found: Mapping[str, Any]) -> Iterator[str]:

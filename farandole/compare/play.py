@@ -1,7 +1,8 @@
 """A comparison from its first order to its verdict: one system, one broker, all flows.
 
-Invariant: it ends. Every wait has a limit; when its minutes are over, what is left to be measured is left out, named in
-`skipped`, and the audit is carried out all the same.
+Invariant: it ends within its minutes, counted from the start of the command (farandole.compare.clock). Each act begins
+only if it fits, going by what the last one of its kind took; what does not is left out, named in `skipped`, and the
+audit is carried out all the same.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from farandole import audit, config
-from farandole.audit.reading import Reader
+from farandole.audit.reading import PATIENCE, Reader
 from farandole.cli.main import COMMANDS
 from farandole.compare import asking, audience, costs, outages, rollback, step, subscribers
+from farandole.compare.clock import Alarm, Clock
 from farandole.compare.coupling import coupling
 from farandole.compare.ends import WATCHED, Ends
 from farandole.compare.facts import Facts, read
 from farandole.compare.figures import STRETCHES, curve, percentile, spread, stretches
 from farandole.compare.flows import BASE, FLOWS, WORDS, services
 from farandole.compare.machine import Machine, averages, load
-from farandole.compare.options import FAILING, Options
+from farandole.compare.options import ASKED_SECONDS, FAILING, PATCHED_SECONDS, STAND_IN_SECONDS, Options
 from farandole.compare.outcome import Outcome
 from farandole.compare.placing import Placed, Placing, in_turns
 from farandole.compare.standins import Done
@@ -36,21 +38,31 @@ from farandole.load.figures import others_of
 from farandole.load.over_kafka import deliver
 from farandole.load.run import JVM, broker_pids
 from farandole.machine import commit, machine, versions
-from farandole.system import Progress
+from farandole.system import READY_WITHIN, Progress
 
 STUCK_AT: Final = "shipping"
 """The service whose outage makes an order stuck, of which commands are asked."""
 
+ROUNDS, PACE, SUBSCRIBERS, OUTAGES, ASKING, STEP = 0.4, 0.6, 0.65, 0.8, 0.9, 1.0
+"""Parts of the time for measuring by which an act has to be over, so that something is left for those that follow."""
+
+TOLD_BEFORE: Final = 5.0
+"""Seconds before the alarm in which orders that do not end are given up: it could not say which they are."""
+
 
 @contextmanager
-def prepared(options: Options, progress: Progress) -> Iterator[Comparison]:
-    """Everything runs, and is stopped again."""
+def prepared(options: Options, progress: Progress, clock: Clock | None = None) -> Iterator[Comparison]:
+    """Everything runs, and is stopped again. clock: began with the command; None: now"""
+    clock = clock or Clock(options.minutes * 60)
+    alarm = Alarm(clock)
     os.environ.setdefault("FARANDOLE_KAFKA_JVM", JVM)
     before = averages()
     with (
+        alarm.set(),
         runs.new_run(kind="compare") as directory,
         own_stage({}, {}, directory, progress, services=order_services()) as stage,
-        Comparison(options, stage, progress, before) as comparison,
+        alarm.off_afterwards(),
+        Comparison(options, stage, progress, before, clock) as comparison,
     ):
         yield comparison
 
@@ -58,7 +70,9 @@ def prepared(options: Options, progress: Progress) -> Iterator[Comparison]:
 class Comparison:
     """Enter it: at the end its thread is stopped. before: the machine's load averages before anything was started"""
 
-    def __init__(self, options: Options, stage: OwnStage, progress: Progress, before: Sequence[float]) -> None:
+    def __init__(
+        self, options: Options, stage: OwnStage, progress: Progress, before: Sequence[float], clock: Clock
+    ) -> None:
         self.options, self.stage, self.progress = options, stage, progress
         self.placing = Placing(stage.client_config, stage.namespace, stage.codec, stage.run, options.seed)
         self.services = services()
@@ -66,18 +80,20 @@ class Comparison:
         self.endings = Endings(self.ends, stage.client_config, stage.namespace, stage.topics, stage.codec, WATCHED)
         self.skipped: list[str] = []
         self.grace = outages.GRACE
-        self._began = time.monotonic()
+        self._clock = clock
         self._before = before
         self._commit = commit(config.project_root())
         self._machine = Machine(self._pids, self._beside)
         self._others: dict[str, list[float]] = {"the rounds": [], "the steady pace": []}
         self._turns: list[costs.Turn] = []
+        self._round_took = 0.0
         self._audience: audience.Audience | None = None
         self._heard: list[tuple[costs.Turn, Done]] = []
         self._paced: dict[str, list[Placed]] = {}
         self._meant: dict[str, float] = {}
         self._outages: list[outages.Outage] = []
         self._said: dict[str, list[tuple[asking.Said, str]]] = {word: [] for word in WORDS}
+        self._failed: list[str] = []
         self._stuck: dict[str, dict[str, dict[str, bool]]] = {}
         self._step: dict[str, Any] = {}
 
@@ -108,6 +124,7 @@ class Comparison:
             stage.system.root,
             settled=True,
             gateway=stage.outside_url("gateway"),
+            patience=self._patience(),
             progress=self.progress,
         )
         return self._outcome(self._facts(), report.to_dict())
@@ -121,10 +138,12 @@ class Comparison:
 
     def _run_rounds(self) -> None:
         """The first one is cold, and not counted."""
+        last = 0.0
         for number in range(self.options.rounds + 1):
-            if number and self._over(0.4):
+            if number and not self._clock.fits(last, ROUNDS):
                 self.skipped.append(f"{self.options.rounds + 1 - number} of {self.options.rounds} rounds")
                 return
+            began = time.monotonic()
             for turn, word in enumerate(costs.turns(WORDS, number)):
                 orders = self.placing.orders(f"round{number}/{turn}", self.options.orders)[word]
                 what = f"round {number} of {self.options.rounds}, {word}" if number else f"a cold round, {word}"
@@ -132,6 +151,7 @@ class Comparison:
                 if number:
                     self._turns.append(found)
                     self._others["the rounds"].append(found.others)
+            last = self._round_took = time.monotonic() - began
 
     def _turn(self, number: int, flow: str, orders: Sequence[Placed], what: str) -> costs.Turn:
         release = self.placing.backlog(orders)
@@ -147,7 +167,7 @@ class Comparison:
     def _run_subscribers(self) -> None:
         """One round; the orders are of the flow to which the others are compared."""
         number, count = self.options.subscribers, self.options.orders
-        if self._over(0.6):
+        if not self._clock.fits(self._round_took + 2 * len(audience.MODES) * STAND_IN_SECONDS, SUBSCRIBERS):
             self.skipped.append(f"{number} more subscribers")
             return
         stage = self.stage
@@ -165,6 +185,9 @@ class Comparison:
 
     def _run_paced(self) -> None:
         options = self.options
+        if not self._clock.fits(options.paced_seconds, PACE):
+            self.skipped.append("the steady pace: latency, failures, and the orders that commands tell of")
+            return
         count = round(options.paced_seconds * options.rate / len(WORDS))
         self._paced = self.placing.orders("paced", count, FAILING)
         orders = in_turns(self._paced)
@@ -174,68 +197,97 @@ class Comparison:
         self._others["the steady pace"].append(others_of([before, self._machine.look()]) or 0.0)
 
     def _run_outages(self) -> None:
-        for service in (outages.NOBODY, *self.services):
-            if self._over(0.75):
-                self.skipped.append(f"the outage of {service}")
+        last = self.options.outage_seconds
+        for part in (outages.NOBODY, *self.services, *outages.OUTSIDE):
+            asking = self._row_of_questions() if part == STUCK_AT else 0.0
+            if not self._clock.fits(last + asking, OUTAGES):
+                self.skipped.append(f"the outage of {part}")
                 continue
-            self._outage(service)
+            began = time.monotonic()
+            self._outage(part)
+            last = time.monotonic() - began if part != STUCK_AT else last
 
-    def _outage(self, service: str) -> None:
-        options, system = self.options, self.stage.system
+    def _outage(self, part: str) -> None:
+        options = self.options
         count = max(2, round(options.outage_seconds * options.outage_rate / len(WORDS)))
-        orders = self.placing.orders(f"outage-{service}", count)
+        orders = self.placing.orders(f"outage-{part}", count)
         placed = in_turns(orders)
-        if service != outages.NOBODY:
-            system.kill(service)
-        meant = self.placing.pace(placed, options.outage_rate, self._looking(f"{service} is down", len(placed)))
+        self._take_away(part)
+        meant = self.placing.pace(placed, options.outage_rate, self._looking(f"{part} is down", len(placed)))
         enough = max(meant.values()) + 1 / options.outage_rate - self.grace
         until = time.time_ns() // 1_000_000
         counted = {word: [each.saga for each in of if meant[each.saga] <= enough] for word, of in orders.items()}
-        self._outages.append(outages.Outage(service, counted, until))
-        if service == STUCK_AT:
+        self._outages.append(outages.Outage(part, counted, until))
+        if part == STUCK_AT:
             self._ask_of_stuck({word: of[0] for word, of in counted.items() if of})
-        if service != outages.NOBODY:
-            system.restart(service)
-            system.wait_ready()
-        self._wait(placed, f"{service} is back")
+        self._bring_back(part)
+        self._wait(placed, f"{part} is back")
+
+    def _take_away(self, part: str) -> None:
+        if part in outages.OUTSIDE:
+            self.stage.set_faults(outages.OUTSIDE[part], outages.GONE)
+        elif part != outages.NOBODY:
+            self.stage.system.kill(part)
+
+    def _bring_back(self, part: str) -> None:
+        if part in outages.OUTSIDE:
+            self.stage.set_faults(outages.OUTSIDE[part], {})
+        elif part != outages.NOBODY:
+            self.stage.system.restart(part)
+            self.stage.system.wait_ready(max(1.0, min(READY_WITHIN, self._clock.last)))
 
     def _ask_of_stuck(self, sagas: dict[str, str]) -> None:
         for word, saga in sagas.items():
             self._stuck[word] = {}
             for command in asking.commands(COMMANDS):
                 self.progress(f"asking about a stuck order: {command}", 0, 0)
-                said = asking.ask(command, saga, self._environment(), self.stage.system.root)
+                said = self._said_of(command, saga, "an order that is stuck")
                 self._stuck[word][command] = asking.answers(said, STUCK_AT)
 
     def _ask(self) -> None:
-        """Of orders that were completed, the last of the pace: a trail has not gone yet."""
-        for word in self._paced:
-            plain = self._plain(word)[-self.options.asked :]
-            for command in asking.commands(COMMANDS):
-                for saga in plain:
-                    if self._over(0.85):
-                        self.skipped.append(f"{command} of {saga}")
-                        continue
+        """Of orders that were completed, the last of the pace; of each flow one, then the next of each."""
+        asked = [self._plain(word)[-self.options.asked :] for word in WORDS]
+        last = self._row_of_questions()
+        for number, row in enumerate(zip(*asked, strict=True)):
+            if not self._clock.fits(last, ASKING):
+                left = self.options.asked - number
+                self.skipped.append(f"asking about {left} of {self.options.asked} orders of each flow")
+                return
+            began = time.monotonic()
+            for word, saga in zip(WORDS, row, strict=True):
+                for command in asking.commands(COMMANDS):
                     self.progress(f"asking about orders: {command}, {word}", 0, 0)
-                    said = asking.ask(command, saga, self._environment(), self.stage.system.root)
+                    said = self._said_of(command, saga, "an order that was completed")
                     self._said[word].append((said, saga))
+            last = time.monotonic() - began
+
+    def _said_of(self, command: str, saga: str, what: str) -> asking.Said:
+        """Of an order. A command that fails tells nothing of it, and that is not what it would be to know nothing."""
+        within = max(1.0, min(asking.ANSWER_WITHIN, self._clock.left()))
+        said = asking.ask(command, saga, self._environment(), self.stage.system.root, within)
+        if said.late and within < asking.ANSWER_WITHIN:
+            self.skipped.append(f"farandole {command}, asked about {what} ({saga}), was given {within:.0f} s only")
+        elif said.problem:
+            self._failed.append(f"farandole {command}, asked about {what} ({saga}), {said.problem}")
+        return said
 
     def _patch(self) -> None:
+        last = float(PATCHED_SECONDS)
         for word in WORDS:
-            if not step.patch_of(word).exists():
-                self.skipped.append(f"the fraud check, {word}: no patch")
-                continue
             self.progress(f"putting a fraud check in: {word}", 0, 0)
-            seconds = self._left() if not self._over(0.88) else 0.0
-            if not seconds:
+            seconds = self._clock.left(STEP) if self._clock.fits(last, STEP) else 0.0
+            began = time.monotonic()
+            found = self._step[word] = step.put_in(word, self.stage.system, self.options.patched_orders, seconds)
+            if found["trial"] is None:
                 self.skipped.append(f"running the patched project, {word}")
-            self._step[word] = step.put_in(word, self.stage.system, self.options.patched_orders, seconds)
+            else:
+                last = time.monotonic() - began
 
     # ---- the figures
 
     def _facts(self) -> Facts:
         stage = self.stage
-        reader = Reader(stage.client_config, stage.namespace, stage.topics.topics)
+        reader = Reader(stage.client_config, stage.namespace, stage.topics.topics, self._patience())
         try:
             return read(reader, stage.codec, stage.topics, self.progress)
         finally:
@@ -248,7 +300,7 @@ class Comparison:
             run={
                 "name": self.stage.run,
                 "commit": self._commit,
-                "seconds": round(time.monotonic() - self._began, 1),
+                "seconds": round(self._clock.passed, 1),
                 "records": facts.records,
             },
             settings={**self.options.to_dict(), "grace": self.grace},
@@ -269,12 +321,13 @@ class Comparison:
             audience=audience.table(self.options.subscribers, self._heard, facts),
             audit=report,
             skipped=self.skipped,
+            failed=self._failed,
         )
 
     def _latency(self, word: str) -> dict[str, Any]:
         orders = [
             1000 * (self.ends.ended_at[each.saga][1] - self._meant[each.saga]) if each.kind is Kinds.PLAIN else None
-            for each in self._paced[word]
+            for each in self._paced.get(word, ())
         ]
         took = [each for each in orders if each is not None]
         parts = stretches(orders, STRETCHES)
@@ -282,12 +335,11 @@ class Comparison:
         return {**spread(took), "curve": curve(took), "stretches": of_parts}
 
     def _plain(self, word: str) -> list[str]:
-        return [each.saga for each in self._paced[word] if each.kind is Kinds.PLAIN]
+        return [each.saga for each in self._paced.get(word, ()) if each.kind is Kinds.PLAIN]
 
     def _rollbacks(self, facts: Facts, cause: str) -> dict[str, Any]:
         return {
-            word: rollback.rollbacks(facts, [each.saga for each in orders], cause)
-            for word, orders in self._paced.items()
+            word: rollback.rollbacks(facts, [each.saga for each in self._paced.get(word, ())], cause) for word in WORDS
         }
 
     def _visibility(self, facts: Facts, word: str) -> dict[str, Any]:
@@ -305,7 +357,7 @@ class Comparison:
         def looked(done: int, total: int) -> None:
             self.progress(f"{what}: {done} of {total} orders", done, total)
 
-        self.ends.wait([each.saga for each in orders], self._check, looked)
+        self.ends.wait([each.saga for each in orders], self._check, looked, max(1.0, self._clock.last - TOLD_BEFORE))
 
     def _looking(self, what: str, total: int) -> Callable[[int], None]:
         def looked(done: int) -> None:
@@ -330,9 +382,11 @@ class Comparison:
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **self.stage.system.environment}
 
-    def _left(self) -> float:
-        return self.options.minutes * 60 - (time.monotonic() - self._began)
+    @staticmethod
+    def _row_of_questions() -> float:
+        """About how many seconds it takes to ask every command about one order of each flow."""
+        return ASKED_SECONDS * len(WORDS) * len(asking.commands(COMMANDS))
 
-    def _over(self, part: float) -> bool:
-        """Whether so much of the time is over."""
-        return self._left() < (1 - part) * self.options.minutes * 60
+    def _patience(self) -> float:
+        """Seconds without a record after which a reading is given up."""
+        return max(1.0, min(PATIENCE, self._clock.last))

@@ -15,7 +15,7 @@ from statistics import mean, median
 from typing import Any, Final, NamedTuple
 
 from farandole.compare.flows import WORDS
-from farandole.compare.outages import NOBODY
+from farandole.compare.outages import NOBODY, OUTSIDE
 
 NOTABLE: Final = 0.1
 """Figures that differ by less than this part are called alike."""
@@ -81,10 +81,10 @@ def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
         yield _pooled(f"latency {name}", latency, name)
     for cause, what in (("payment.declined", "a declined card"), ("shipping.failed", "a refused shipment")):
         yield taking_back(outcome["rollback"], cause, what)
-    parts = [each for name, each in outcome["outages"].items() if name != NOBODY]
+    parts = common_parts(outcome)
     if parts:
-        done = {word: mean(part[word]["steps"] or 0.0 for part in parts) for word in WORDS}
-        yield Measure("work done while a part is down", done, more=True)
+        done = {word: mean(outcome["outages"][part][word]["steps"] or 0.0 for part in parts) for word in WORDS}
+        yield Measure("work done while a part that all have is down", done, more=True)
     step = outcome["step"]
     yield Measure(
         "lines that a new step changes", {word: step[word]["changed_lines"] if word in step else None for word in WORDS}
@@ -96,6 +96,17 @@ def measures(outcome: Mapping[str, Any]) -> Iterator[Measure]:
     yield Measure(
         "messages that more subscribers cost", {word: outcome["subscribers"][word]["written"] for word in WORDS}
     )
+
+
+def has(outcome: Mapping[str, Any], word: str, part: str) -> bool:
+    """Whether a flow has this part. One that it does not have is not down for it, however much moves meanwhile."""
+    return part in (NOBODY, *OUTSIDE) or part in outcome["coupling"][word]["by_service"]
+
+
+def common_parts(outcome: Mapping[str, Any]) -> list[str]:
+    """Those that were down, and that every flow has."""
+    parts = [part for part in outcome["outages"] if part != NOBODY]
+    return [part for part in parts if all(has(outcome, word, part) for word in WORDS)]
 
 
 def taking_back(rollback: Mapping[str, Any], cause: str, what: str) -> Measure:

@@ -1,25 +1,30 @@
 """Adding a step: a fraud check between the payment and the shipping, put into a copy of the project by a patch.
 
 There is a patch for each flow in patches/. What it takes is counted from the patch; that it works is seen by running
-the patched copy on the same broker, in topics of its own (farandole.compare.trial).
+the patched copy on the same broker, in topics of its own (farandole.compare.trial). A patch changes a flow in place:
+what `farandole deploy` would say of that beside sagas in flight is asked of farandole.deploy itself.
 
 Invariant: the project itself is not touched; the copy goes when its run has ended.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from farandole.compare.flows import FLOWS
+from farandole.deploy.breaking import breaking
+from farandole.deploy.manifest import Manifest, manifest_of
 from farandole.errors import FarandoleError
 from farandole.system import System
 
@@ -31,6 +36,7 @@ COPIED: Final = (
 THEN: Final = (("events", "generate"), ("topics", "validate"))
 """What is done with a copy that was patched. events.py and the schemas' ids are generated, so no patch has them."""
 
+PROGRAM: Final = ["-m", "farandole.cli.main"]
 TRIAL_WITHIN: Final = 90.0
 
 
@@ -141,9 +147,14 @@ def counted(patch: str) -> dict[str, Any]:
 
 
 def put_in(word: str, system: System, orders: int, seconds: float) -> dict[str, Any]:
-    """Count the patch, and run the patched copy if there is time. seconds: that are left; 0: it is not run"""
+    """Count the patch, and run the patched copy if there is time. seconds: that are left; 0: it is not run
+
+    trial:  None: it was not run, or could not end in the seconds that were left
+    deploy: what farandole deploy refuses about it; None: it was not asked
+    """
+    until = time.monotonic() + seconds
     patch = patch_of(word).read_text()
-    found = counted(patch) | {"trial": None}
+    found = counted(patch) | {"trial": None, "deploy": None}
     if seconds <= 0:
         return found
     home = system.directory / f"fraud-{word}"
@@ -151,10 +162,36 @@ def put_in(word: str, system: System, orders: int, seconds: float) -> dict[str, 
     try:
         copy(system.root, root)
         apply(patch, root)
-        found["trial"] = _tried(word, root, system, orders)
+        found["trial"] = _completed(root, system, word, until)
+        if found["trial"] is None:
+            found["deploy"] = refused(system.root, root)
+            found["trial"] = _tried(word, root, system, orders, until)
+    except subprocess.TimeoutExpired as slow:
+        if time.monotonic() < until:
+            found["trial"] = {"ok": False, "problem": f"{_said(slow.cmd)} did not end within {slow.timeout:.0f} s"}
     finally:
         shutil.rmtree(home, ignore_errors=True)
     return found
+
+
+def _said(command: Any) -> str:
+    """Without the interpreter's path."""
+    return " ".join(str(each) for each in command[1:])
+
+
+def _within(until: float) -> float:
+    return max(0.1, min(TRIAL_WITHIN, until - time.monotonic()))
+
+
+def refused(deployed: Path, root: Path) -> list[str]:
+    """What farandole deploy says of taking `root` to where `deployed` runs, with sagas of every flow in flight."""
+    return [problem.what for problem in breaking(_manifest(deployed), manifest_of(root))]
+
+
+@functools.cache
+def _manifest(root: Path) -> Manifest:
+    """It does not change while a comparison runs."""
+    return manifest_of(root)
 
 
 def copy(root: Path, to: Path) -> None:
@@ -167,32 +204,40 @@ def copy(root: Path, to: Path) -> None:
             shutil.copy2(source, to / name)
 
 
-def _tried(word: str, root: Path, system: System, orders: int) -> dict[str, Any]:
-    """Run farandole.compare.trial of the copy. What it starts ends with it, and it ends with us."""
-    environment = {
+def _environment(word: str, root: Path, system: System) -> dict[str, str]:
+    return {
         **os.environ,
         **system.environment,
         "FARANDOLE_PROJECT": str(root),
         "FARANDOLE_NAMESPACE": f"{system.namespace}fraud-{word}-",
         "PYTHONPATH": str(root),
     }
+
+
+def _completed(root: Path, system: System, word: str, until: float) -> dict[str, Any] | None:
+    """Generate what no patch has. None if that works, else what is wrong, as a trial says it."""
     for arguments in THEN:
         done = subprocess.run(
-            [sys.executable, "-m", "farandole.cli.main", *arguments],
-            env=environment, cwd=root, capture_output=True, text=True, timeout=TRIAL_WITHIN, check=False,
+            [sys.executable, *PROGRAM, *arguments],
+            env=_environment(word, root, system), cwd=root, capture_output=True, text=True,
+            timeout=_within(until), check=False,
         )  # fmt: skip
         if done.returncode != 0:
             return {"ok": False, "problem": f"farandole {' '.join(arguments)}: {done.stderr.strip()}"}
+    return None
+
+
+def _tried(word: str, root: Path, system: System, orders: int, until: float) -> dict[str, Any]:
+    """Run farandole.compare.trial of the copy. What it starts ends with it, and it ends with us."""
     printed, complaints = root.parent / "said.json", root.parent / "complaints.log"
     with printed.open("wb") as out, complaints.open("wb") as errors:
         trial = subprocess.Popen(
             [sys.executable, "-m", "farandole.compare.trial", FLOWS[word], str(orders)],
-            stdin=subprocess.PIPE, stdout=out, stderr=errors, env=environment, cwd=root, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=out, stderr=errors, env=_environment(word, root, system), cwd=root,
+            start_new_session=True,
         )  # fmt: skip
         try:
-            trial.wait(TRIAL_WITHIN)
-        except subprocess.TimeoutExpired:
-            return {"ok": False, "problem": f"the patched project did not end within {TRIAL_WITHIN:.0f} s"}
+            trial.wait(_within(until))
         finally:
             _end(trial)
     lines = printed.read_text().strip().splitlines()

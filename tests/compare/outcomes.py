@@ -22,6 +22,11 @@ def of_rounds(*values: float) -> dict[str, Any]:
     return figures.middle(values)
 
 
+def knows(hears: list[str], commands: list[str], *services: str) -> dict[str, Any]:
+    topics = sorted({name.rpartition(".")[0] for name in (*hears, *commands)})
+    return {"hears": hears, "commands": commands, "topics": topics, "services": list(services)}
+
+
 def an_outcome(**changes: Any) -> Outcome:
     """Orchestrated twice, hybrid one and a half times as much of everything as choreographed."""
     factor = dict(zip(WORDS, (1.0, 2.0, 1.5), strict=True))
@@ -36,7 +41,12 @@ def an_outcome(**changes: Any) -> Outcome:
         "coupling": {
             word: {
                 "services": 5, "messages": round(10 * of), "topics": 4, "pairs": 3, "most": 4, "most_by": "order",
-                "most_share": 0.4, "by_service": {"order": {"services": ["payment"]}, "payment": {"services": []}},
+                "most_share": 0.4,
+                "by_service": {
+                    "order": knows(["payment.captured", "payment.declined"], ["payment.commands.capture"], "payment"),
+                    "payment": knows([], []),
+                    **({} if word == WORDS[0] else {"orchestrator": knows(["order.placed"], [], "order")}),
+                },
             }
             for word, of in factor.items()
         },
@@ -75,7 +85,8 @@ def an_outcome(**changes: Any) -> Outcome:
             for service in (NOBODY, "payment", "orchestrator")
         },
         "visibility": {
-            word: {"trail": {"orders": 3, "whole": 0.0, "messages": 0.5, "seconds": 1.2}} for word in WORDS
+            word: {"trail": {"orders": 3, "whole": 0.0, "messages": 0.5, "seconds": {"median": 1.2, "most": 4.5}}}
+            for word in WORDS
         },
         "debugging": {word: {"trail": dict.fromkeys(QUESTIONS, True)} for word in WORDS},
         "step": {
@@ -83,11 +94,15 @@ def an_outcome(**changes: Any) -> Outcome:
                 "files": 12, "lines": 300, "new_files": 4, "new_lines": 200, "changed_files": 8,
                 "changed_lines": round(40 * of), "services_changed": ["order"], "changed": {},
                 "trial": {"ok": True, "refused": 5, "fraudulent": 5},
+                "deploy": [f"flow {word}/1 was changed without a new version"] if word != "hybrid" else [],
             }
             for word, of in factor.items()
         },
         "subscribers": {
-            word: {"messages": [], "written": 0, "written_bytes": 0, "read": 100, "known_more": 0, "event_bytes": 90}
+            word: {
+                "messages": [], "written": 0, "written_bytes": 0, "topic_records": 2.0, "read": 200, "known_more": 0,
+                "event_bytes": 90,
+            }
             for word in WORDS
         },
         "audience": {

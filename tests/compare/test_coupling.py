@@ -11,7 +11,7 @@ from farandole.codec import Codec
 from farandole.compare.coupling import Coupling, coupling
 from farandole.compare.facts import Fact, Facts
 from farandole.compare.flows import FLOWS, services
-from farandole.compare.subscribers import commanded, subscribers
+from farandole.compare.subscribers import commanded, reads_anew, subscribers
 from farandole.config import project_root
 from farandole.event import Event
 from farandole.flow import Flow, load_flows
@@ -91,6 +91,7 @@ def test_a_subscriber_is_commanded_only_where_the_mail_is() -> None:
 def test_what_subscribers_cost_is_made_of_the_records_that_there_are() -> None:
     facts = Facts({
         "a": [
+            Fact("order.placed", "order", 1, "order", 80),
             Fact("order.completed", "order", 1, "order", 90),
             Fact("notification.commands.notify", "notification.commands", 2, "orchestrator", 40),
             Fact("notification.sent", "notification", 3, "notification", 20),
@@ -100,4 +101,16 @@ def test_what_subscribers_cost_is_made_of_the_records_that_there_are() -> None:
     told = subscribers(flows[FLOWS["orchestrated"]], names(), facts, ["a"])
     assert (told["written"], told["written_bytes"], told["read"]) == (200, 6_000, 200)
     heard = subscribers(flows[FLOWS["choreographed"]], names(), facts, ["a"])
-    assert (heard["written"], heard["written_bytes"], heard["read"], heard["event_bytes"]) == (0, 0, 100, 90)
+    assert (heard["written"], heard["written_bytes"], heard["read"], heard["event_bytes"]) == (0, 0, 200, 90)
+    assert heard["topic_records"] == 2  # order.placed has to be read to get at order.completed
+
+
+def test_the_orchestrator_reads_the_orders_topic_in_any_case() -> None:
+    flows = load_flows()
+    assert not any(reads_anew(flows[key], names()) for key in FLOWS.values())
+    from agents import notification, orchestrator
+
+    flow = Flow("small", version=1)
+    flow.on(events.Notify, notification.tell)
+    flow.on(events.NotificationSent, orchestrator.told)
+    assert reads_anew(flow, names())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+import events
 from farandole.audit.records import LogRecord
 from farandole.codec import encode_meta
 from farandole.compare import asking, costs, outages, rollback
@@ -16,6 +19,8 @@ from farandole.compare.figures import curve, middle, percentile, ratio, spread, 
 from farandole.compare.machine import Machine, load, warnings
 from farandole.errors import FarandoleError
 from farandole.event import Meta
+from farandole.replay.plain import described
+from tests.farandole.audit_log import codec
 
 
 def fact(name: str, at: int, by: str = "", topic: str = "") -> Fact:
@@ -207,7 +212,10 @@ def test_a_message_is_shown_if_it_is_named_as_often_as_it_is_there() -> None:
     said = asking.Said(asking.STORY, 1.5, [{"story": [{"what": "order.placed"}, {"what": "inventory.line_held"}]}])
     assert asking.shown(said, facts) == (2, 3)
     found = asking.visibility([(said, facts), (said, facts[:2])])
-    assert found == {"orders": 2, "whole": 0.5, "messages": 0.8, "seconds": 1.5}
+    assert found == {"orders": 2, "whole": 0.5, "messages": 0.8, "seconds": {"median": 1.5, "most": 1.5}}
+    slow = asking.visibility([(replace(said, seconds=each), facts) for each in (9.0, 1.0, 2.0, 4.0)])
+    assert slow["seconds"] == {"median": 3.0, "most": 9.0}
+    assert asking.visibility([])["seconds"] == {"median": None, "most": None}
 
 
 def test_a_trail_calls_commands_by_their_last_name() -> None:
@@ -233,6 +241,35 @@ def test_a_story_answers_what_it_waits_for() -> None:
     }
     assert all(asking.answers(asking.Said(asking.STORY, 1.0, [story]), "shipping").values())
     assert not asking.answers(asking.Said(asking.STORY, 1.0, [story]), "payment")["why"]
+
+
+def test_records_answer_what_their_fields_say() -> None:
+    """Every line is read: bytes that nobody can decode tell nothing of what was done."""
+
+    def answers(*lines: dict[str, Any]) -> dict[str, bool]:
+        return asking.answers(asking.Said(asking.INSPECT, 1.0, list(lines)), "shipping")
+
+    record: dict[str, Any] = {"topic": "order", "time": "t", "type": "order.placed", "cause": "c"}
+    unreadable: dict[str, Any] = {
+        "topic": "order",
+        "time": "t",
+        "type": None,
+        "undecodable": "no such schema",
+        "bytes": "00",
+    }
+    only_done = dict.fromkeys(asking.QUESTIONS, False) | {"done": True}
+    assert answers(unreadable, record) == only_done
+    assert not any(answers(unreadable).values())
+    told: dict[str, Any] = record | {"waiting": ["shipping has not read it"], "since": "t", "advice": ["start it"]}
+    assert all(answers(record, told).values())
+    assert answers(record | {"waiting": ["a call"]}) == only_done | {"where": True}
+
+
+def test_the_fields_that_are_read_are_those_of_a_record() -> None:
+    value = codec().encode(events.CancelOrder(), Meta("id", "o-1", "order/1", "cause"))
+    line = described(codec(), LogRecord("order", 0, 0, 1, b"o-1", value))
+    said = asking.Said(asking.INSPECT, 1.0, [line])
+    assert asking.answers(said, "shipping") == dict.fromkeys(asking.QUESTIONS, False) | {"done": True}
 
 
 def test_who_knows_nothing_answers_nothing() -> None:

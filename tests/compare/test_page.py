@@ -26,7 +26,7 @@ from farandole.compare.page import (
     wrapped,
     write,
 )
-from farandole.compare.scores import Measure, Verdict, best, nobody, verdict, winners
+from farandole.compare.scores import Measure, Verdict, best, common_parts, nobody, verdict, winners
 from farandole.config import project_root
 from farandole.machine import CHANGED
 from tests.compare.outcomes import an_outcome, of_rounds
@@ -35,8 +35,8 @@ from tests.compare.outcomes import an_outcome, of_rounds
 def test_every_dimension_has_its_table() -> None:
     found = [table.title for table in tables(an_outcome().to_dict())]
     assert found == [
-        "Coupling", "Costs", "Failure handling", "While a part is down", "Visibility", "Adding a step", "Subscribers",
-        "Subscribers, extrapolated", "Debugging",
+        "Coupling", "Coupling, service by service", "Costs", "Failure handling", "While a part is down", "Visibility",
+        "Adding a step", "Subscribers", "Subscribers, extrapolated", "Debugging",
     ]  # fmt: skip
     for table in tables(an_outcome().to_dict()):
         assert all(len(row) == len(table.head) for row in table.rows), table.title
@@ -45,7 +45,8 @@ def test_every_dimension_has_its_table() -> None:
 def test_what_was_not_measured_is_a_dash() -> None:
     outcome = an_outcome(outages={}, step={}, debugging={}, audience={}, skipped=["the outage of payment"])
     assert [table.title for table in tables(outcome.to_dict())] == [
-        "Coupling", "Costs", "Failure handling", "Visibility", "Subscribers, extrapolated",
+        "Coupling", "Coupling, service by service", "Costs", "Failure handling", "Visibility",
+        "Subscribers, extrapolated",
     ]  # fmt: skip
     assert "Left out in this run, for want of time: the outage of payment." in text(outcome.to_dict())
     outcome.latency["hybrid"]["p99"] = None
@@ -119,11 +120,69 @@ def test_each_measure_is_somebodys_or_nobodys() -> None:
     found = winners(an_outcome().to_dict())
     assert "throughput" in found["orchestrated"]
     assert "messages" in found["choreographed"]
-    assert "work done while a part is down" in found["choreographed"]
+    assert "work done while a part that all have is down" in found["choreographed"]
     assert "pairs of services that know each other" in found["alike"]
     assert winners(an_outcome(step={}).to_dict())["unknown"] == [
         "lines that a new step changes", "services whose decisions a new step changes",
     ]  # fmt: skip
+
+
+def test_nobody_is_better_for_not_having_the_part_that_is_down() -> None:
+    """Without an orchestrator nothing is missing when it is down, and that once made the average of one flow."""
+    outcome = an_outcome()
+    down = {word: dict(outcome.outages["payment"][word], steps=0.4) for word in WORDS}
+    without = {word: dict(down[word], steps=1.0 if word == "choreographed" else 0.1) for word in WORDS}
+    outcome.outages = {"nobody": down, "payment": down, "orchestrator": without}
+    assert "work done while a part that all have is down" in winners(outcome.to_dict())["alike"]
+    page = " ".join(text(outcome.to_dict()).split())
+    assert "is down, on average: choreographed 40 %, orchestrated 40 %, hybrid 40 %." in page
+    assert "| orchestrator is down | no such part | – | 10 % | placed | 10 % | placed |" in page
+    assert (
+        "Steps of new orders done without it: choreographed has no such part, orchestrated 10 %, hybrid 10 %." in page
+    )
+
+
+def test_how_many_orders_were_asked_about_stands_in_table_and_text() -> None:
+    outcome = an_outcome()
+    page = " ".join(text(outcome.to_dict()).split())
+    assert "| trail: orders asked about | 3 | 3 | 3 |" in page
+    assert "| trail: seconds, median | 1.2 | 1.2 | 1.2 | | trail: seconds, at most | 4.5 | 4.5 | 4.5 |" in page
+    assert "Asked about 3 orders of each flow, it shows of their messages: choreographed 50 %" in page
+    for each in outcome.visibility.values():
+        each["trail"]["whole"] = 1.0
+    outcome.visibility["hybrid"]["trail"]["orders"] = 2
+    page = " ".join(text(outcome.to_dict()).split())
+    assert "Asked about orders (choreographed 3, orchestrated 3, hybrid 2), it shows every message of each;" in page
+    assert "at the median and at most: choreographed 1.2 and 4.5, orchestrated" in page
+
+
+def test_an_outside_system_is_a_part_that_every_flow_has() -> None:
+    outcome = an_outcome()
+    outcome.outages |= {"carrier": {word: dict(outcome.outages["payment"][word], steps=0.4) for word in WORDS}}
+    assert common_parts(outcome.to_dict()) == ["payment", "carrier"]
+    assert "| carrier is down | 40 % | placed | 40 % | placed | 40 % | placed |" in text(outcome.to_dict())
+
+
+def test_what_deploy_says_of_a_step_stands_below_its_table() -> None:
+    page = text(an_outcome().to_dict())
+    assert "| `farandole deploy`, with orders in flight | refuses: 1 change | refuses: 1 change | takes it |" in page
+    section = " ".join(page[page.index("## Adding a step") : page.index("## Subscribers")].split())
+    assert "`farandole deploy` of orchestrated: flow orchestrated/1 was changed without a new version." in section
+    assert "`farandole deploy` of hybrid: nothing against it." in section
+    top = " ".join(page[: page.index("## Coupling")].split())
+    assert "Beside orders in flight `farandole deploy` refuses it as it is: choreographed, orchestrated." in top
+    step = an_outcome().step
+    step["hybrid"]["deploy"] = None
+    assert "`farandole deploy` of hybrid" not in text(an_outcome(step=step).to_dict())
+
+
+def test_what_each_service_knows_stands_in_a_row_of_its_own() -> None:
+    rows = {row[0]: row[1:] for row in next(t for t in tables(an_outcome().to_dict()) if "service by" in t.title).rows}
+    assert rows == {
+        "order": ("3 in 2, of 1: payment",) * 3,
+        "orchestrator": ("no such part", "1 in 1, of 1: order", "1 in 1, of 1: order"),
+        "payment": ("knows no other",) * 3,
+    }
 
 
 def measured(*rounds: tuple[float, ...], more: bool = False) -> Measure:
@@ -266,7 +325,7 @@ def test_the_page_in_docs_was_written_by_the_words_of_today() -> None:
         assert sentence in page
     said = {_form(line) for line in page.splitlines()}
     for table in tables(an_outcome().to_dict()):
-        if table.title in ("While a part is down", "Visibility", "Debugging"):
+        if table.title in ("Coupling, service by service", "While a part is down", "Visibility", "Debugging"):
             continue  # their rows are services and commands
         assert _form(next(iter(markdown(table)))) in said, anew
         assert {_form(row[0]) for row in table.rows} <= {_form(each.split(" | ")[0][2:]) for each in page.splitlines()}

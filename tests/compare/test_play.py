@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from farandole.compare import play, trial
+from farandole.compare import outages, play, trial
+from farandole.compare.clock import Clock
 from farandole.compare.flows import FLOWS
 from farandole.compare.options import Options
 from farandole.demo import runs
 from farandole.demo.flows import order_services
+from farandole.sandbox import SYSTEMS
+from farandole.system import READY_WITHIN
 
 Started = list[tuple[str, ...] | None]
 
@@ -55,3 +58,39 @@ def test_a_trial_starts_the_services_of_orders(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(Stop):
         trial.run(FLOWS["choreographed"], 2)
     assert started == [order_services()]
+
+
+class Taken:
+    """Stands for a stage and its system: what is taken away, and brought back."""
+
+    def __init__(self) -> None:
+        self.system, self.told = self, list[tuple[Any, ...]]()
+
+    def kill(self, service: str) -> None:
+        self.told.append(("kill", service))
+
+    def restart(self, service: str) -> None:
+        self.told.append(("restart", service))
+
+    def wait_ready(self, seconds: float) -> None:
+        assert 1 <= seconds <= READY_WITHIN
+
+    def set_faults(self, system: str, plan: dict[str, Any]) -> None:
+        self.told.append(("faults", system, plan))
+
+
+def test_a_part_that_is_taken_away_is_brought_back() -> None:
+    stage = Taken()
+    comparison = object.__new__(play.Comparison)
+    comparison.stage = stage  # type: ignore[assignment]
+    comparison._clock = Clock(600.0)
+    for part in (outages.NOBODY, "shipping", *outages.OUTSIDE):
+        comparison._take_away(part)
+        comparison._bring_back(part)
+    assert stage.told == [
+        ("kill", "shipping"), ("restart", "shipping"),
+        ("faults", "gateway", outages.GONE), ("faults", "gateway", {}),
+        ("faults", "carrier", outages.GONE), ("faults", "carrier", {}),
+        ("faults", "mail", outages.GONE), ("faults", "mail", {}),
+    ]  # fmt: skip
+    assert set(outages.OUTSIDE.values()) == set(SYSTEMS)

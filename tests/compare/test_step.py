@@ -82,6 +82,10 @@ def test_a_fraudulent_order_is_refused_in_every_interleaving(word: str, tmp_path
     step.apply(step.patch_of(word).read_text(), root)
     for arguments in step.THEN:
         _python(root, "farandole.cli.main", *arguments)
+    # Each changes its flow in place, and the page says so from what deploy says here.
+    refused = step.refused(ROOT, root)
+    assert refused
+    assert all(FLOWS[word] in each for each in refused)
     said = _python(root, "tests.compare.fraudulent", FLOWS[word], "20").splitlines()
     ends = {tuple(line.split()[:2]): int(line.split()[2]) for line in said}
     assert ends["fraudulent", "fraud.suspected"] > 20
