@@ -121,7 +121,9 @@ def letters(system: System, service: str) -> list[tuple[Place, dict[str, bytes]]
 
 
 def health(system: System, service: str, index: int = 0) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{system.url(service, index)}/health", timeout=10) as response:
+    headers = {"Authorization": f"Bearer {system.metrics_key}"}
+    asked = urllib.request.Request(f"{system.url(service, index)}/health", headers=headers)
+    with urllib.request.urlopen(asked, timeout=10) as response:
         return dict(json.load(response))
 
 
