@@ -1,6 +1,6 @@
 """What a comparison needs, looked at before it starts: it would be missed after minutes only.
 
-Invariant: nothing is changed by looking.
+Invariant: nothing is changed by looking, but that the folder for its state is made.
 """
 
 from __future__ import annotations

@@ -199,9 +199,10 @@ class Comparison:
     def _run_outages(self) -> None:
         last = self.options.outage_seconds
         for part in (outages.NOBODY, *self.services, *outages.OUTSIDE):
-            asking = self._row_of_questions() if part == STUCK_AT else 0.0
-            if not self._clock.fits(last + asking, OUTAGES):
-                self.skipped.append(f"the outage of {part}")
+            questions = self._row_of_questions() if part == STUCK_AT else 0.0
+            if not self._clock.fits(last + questions, OUTAGES):
+                more = ", and with it what commands say of an order that is stuck" if part == STUCK_AT else ""
+                self.skipped.append(f"the outage of {part}{more}")
                 continue
             began = time.monotonic()
             self._outage(part)

@@ -161,8 +161,7 @@ def put_in(word: str, system: System, orders: int, seconds: float) -> dict[str, 
     root = home / "project"
     try:
         copy(system.root, root)
-        apply(patch, root)
-        found["trial"] = _completed(root, system, word, until)
+        found["trial"] = _applied(patch, root) or _completed(root, system, word, until)
         if found["trial"] is None:
             found["deploy"] = refused(system.root, root)
             found["trial"] = _tried(word, root, system, orders, until)
@@ -212,6 +211,15 @@ def _environment(word: str, root: Path, system: System) -> dict[str, str]:
         "FARANDOLE_NAMESPACE": f"{system.namespace}fraud-{word}-",
         "PYTHONPATH": str(root),
     }
+
+
+def _applied(patch: str, root: Path) -> dict[str, Any] | None:
+    """None if it fits, else what is wrong, as a trial says it: the rest of the comparison has been measured."""
+    try:
+        apply(patch, root)
+    except FarandoleError as error:
+        return {"ok": False, "problem": f"{error.where}: {error.what}"}
+    return None
 
 
 def _completed(root: Path, system: System, word: str, until: float) -> dict[str, Any] | None:

@@ -171,25 +171,42 @@ def test_an_act_begins_only_if_one_like_the_last_one_fits(monkeypatch: pytest.Mo
     assert len(acts.comparison.skipped) == 5
 
 
+class Nowhere:
+    """Stands for a system that a patched project could be run beside."""
+
+    def __init__(self, home: Path) -> None:
+        self.directory, self.root, self.namespace = home, home, "n-"
+        self.environment: dict[str, str] = {}
+
+
+def test_a_patch_that_no_longer_fits_is_a_problem_and_the_rest_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def copy(root: Path, to: Path) -> None:
+        (to / "agents").mkdir(parents=True)
+        (to / "agents" / "orchestrator.py").write_text("another one\n")
+
+    monkeypatch.setattr(step, "copy", copy)
+    found = step.put_in("hybrid", Nowhere(tmp_path), 2, 60.0)  # type: ignore[arg-type]
+    assert found["trial"]["ok"] is False
+    assert "agents/orchestrator.py: the patch does not fit" in found["trial"]["problem"]
+
+
 def test_a_patched_project_that_takes_longer_than_is_left_is_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    class System:
-        directory, root, namespace = tmp_path, tmp_path, "n-"
-        environment: dict[str, str] = {}  # noqa: RUF012
-
     monkeypatch.setattr(step, "copy", lambda root, to: to.mkdir(parents=True))
     monkeypatch.setattr(step, "apply", lambda patch, root: None)
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(30)\n")
     monkeypatch.setattr(step, "PROGRAM", [str(tmp_path / "slow.py")])
     began = time.monotonic()
-    found = step.put_in("hybrid", System(), 2, 0.3)  # type: ignore[arg-type]
+    found = step.put_in("hybrid", Nowhere(tmp_path), 2, 0.3)  # type: ignore[arg-type]
     assert time.monotonic() - began < 10
     assert (found["trial"], found["deploy"]) == (None, None)
     assert found["files"] > 0
     # If it has all the time that it may take, it is the project that is slow, and that is a problem.
     monkeypatch.setattr(step, "TRIAL_WITHIN", 0.3)
-    found = step.put_in("hybrid", System(), 2, 60.0)  # type: ignore[arg-type]
+    found = step.put_in("hybrid", Nowhere(tmp_path), 2, 60.0)  # type: ignore[arg-type]
     assert found["trial"]["ok"] is False
     assert "did not end within 0 s" in found["trial"]["problem"]
 
