@@ -45,7 +45,7 @@ class Options:
     rate: float = 30.0
     outage_seconds: float = 8.0
     outage_rate: float = 15.0
-    asked: int = 5
+    asked: int = 4
     patched_orders: int = 20
     seed: int = 0
     minutes: float = 10.0
