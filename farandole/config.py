@@ -91,9 +91,9 @@ def keep_seconds() -> float:
     return seconds
 
 
-def metrics_key() -> str:
+def metrics_key(environment: Mapping[str, str] = os.environ) -> str:
     """With which figures of discreet services are asked for; empty: nobody is told. ConfigError if it is short."""
-    key = setting(METRICS_KEY)
+    key = setting(METRICS_KEY, environment=environment)
     if key and len(key) < LEAST_METRICS_KEY:
         raise ConfigError(
             f"{METRICS_KEY} has {len(key)} characters",

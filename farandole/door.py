@@ -60,6 +60,10 @@ class Misdirected(NoOwner):
     """A forwarded request met a worker that does not own its saga either: it is not forwarded again."""
 
 
+class Unknown(Exception):
+    """A request may have been done, or not: whoever sent it is not to be told to send the same again."""
+
+
 class Full(Exception):
     """So much is under way that commands of this kind wait on the broker. Nothing was written."""
 
@@ -199,7 +203,7 @@ class Door:
         """(status, JSON) of `here(partition)` if this worker owns the saga, else the owner's answer to the same
         request.
 
-        NoOwner: nobody can answer right now.
+        NoOwner: nobody can answer right now. Unknown: see `fleeting`.
         """
         partition = await self.partition(saga)
         engine = self.app.engine.engine  # None until it has been started
@@ -222,7 +226,7 @@ class Door:
                     continue  # the owner that was known is not the owner any more: ask once more who is
                 except (aiohttp.ClientError, TimeoutError, ValueError):
                     if self._fleeting:
-                        break  # it may have done what it was asked
+                        raise Unknown from None
         raise NoOwner
 
     async def _forward(self, url: str, request: Any) -> tuple[int, Any]:
@@ -264,6 +268,7 @@ async def replied(what: str, web: Any, request: Any, answer: Awaitable[tuple[int
     what: whose partition it is about, such as "order"
     """
     headers = {}
+    said: dict[str, Any]
     try:
         status, said = await answer
     except CodecError as refused:
@@ -271,7 +276,11 @@ async def replied(what: str, web: Any, request: Any, answer: Awaitable[tuple[int
     except Misdirected:
         status, said = 421, {"problems": [f"a forwarded request that is about another worker's {what}"]}
     except Full:
-        status, said = 503, {"problems": [f"too much is under way beside this {what}"], "retry_after": FULL_FOR}
+        said = {"problems": [f"too much is under way beside this {what}"], "retry_after": FULL_FOR}
+        status, said["mend"] = 503, "wait for as many seconds as Retry-After says"
+    except Unknown:
+        said = {"problems": ["what became of this is not known in time; it may have been done"], "retry_after": 1}
+        status, said["mend"] = 503, f"look what became of it, or begin anew; sent again it is another {what}'s request"
     except (NoOwner, KafkaException):
         # To the worker that forwarded it, so that it looks for the owner once more; a 503 of its own is an answer.
         status = 421 if HOP in request.headers else 503

@@ -221,7 +221,9 @@ class System:
         self.root = config.project_root()
         self.topics = topics or Topics.load(self.root / "topics.yaml")
         self.services = tuple(self.topics.services if services is None else services)
-        self.passcode_key, self.metrics_key = secrets.token_hex(32), secrets.token_hex(32)
+        self.passcode_key = secrets.token_hex(32)
+        chosen = {**os.environ, **(environment or {})}
+        self.metrics_key = config.setting(config.METRICS_KEY, secrets.token_hex(32), chosen)
         self._counts = dict.fromkeys(self.services, 1) | checked_counts(workers or {}, self.services)
         self._environment, self._progress = dict(environment or {}), progress
         self._client_config = client_config

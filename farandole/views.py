@@ -100,11 +100,11 @@ def may_see(app: App, request: Any, key: str) -> bool:
 
 
 def add_views(app: App) -> None:
-    """Register them. ConfigError if the key for figures could be tried out."""
+    """Register them. ConfigError if the key for figures of a discreet app could be tried out."""
     broker = _Broker(app)
     figures = CollectorRegistry()
     figures.register(Figures(app))
-    key = config.metrics_key()
+    key = config.metrics_key() if app.discreet else ""
 
     @app.page("/health")
     async def health(web: Any, request: Any) -> Any:

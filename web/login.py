@@ -5,7 +5,8 @@
     POST /login/verify {challenge, code}    200 granted, 403 wrong or locked, 410 expired, 422 a bad request
 
 `outcome` says which of the four it was. A challenge that was granted before, ended by a newer one, or never was, is
-expired. 503 also: nobody owns the partition at this moment; ask again.
+expired. 503 also, of which `mend` says what to do: nobody owns the partition at this moment, too many challenges are
+open, or what became of the request is not known in time.
 
 Invariants:
 - Nothing in an answer, nor the way to it, depends on whether there is such a user: each waits for the same commits.
@@ -19,7 +20,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -27,7 +28,7 @@ from faust.web import View
 
 from agents import login as service
 from events import BeginLogin, Challenge, VerifyCode
-from farandole.door import Door, replied
+from farandole.door import Door, Unknown, replied
 from farandole.passcodes import Passcodes, configured, random_text
 
 FLOW = "login/1"
@@ -113,8 +114,6 @@ class Logins:
             command = VerifyCode(attempt=attempt, proof=self._passcodes.digest(asked.challenge, asked.code))
             if row.phase == "live":
                 row = await self._decided(command, asked.challenge, partition, partial(_is_answered, attempt))
-                if row is None:
-                    return UNDECIDED
             return _answered(row, attempt)
 
         status, said = await self._door.at_owner(request, asked.challenge, here)
@@ -122,8 +121,8 @@ class Logins:
 
     async def _decided(
         self, command: Any, challenge: str, partition: int, settled: Callable[[Challenge | None], bool]
-    ) -> Challenge | None:
-        """Write it, wait, and say what the row is then. None: it may have been written, and nobody here knows what
+    ) -> Challenge:
+        """Write it, wait, and say what the row is then. Unknown: it may have been written, and nobody here can say what
         becomes of it; so whoever has forwarded the request is not to forward it again, which would be another one.
         """
         try:
@@ -135,29 +134,20 @@ class Logins:
                 timeout=DECIDED_WITHIN,
                 settled=lambda: settled(self._row(partition, challenge)),
             )
-            return self._row(partition, challenge) if done else None
+            row = self._row(partition, challenge) if done else None
         except (KafkaException, KeyError):  # KeyError: the partition has left
-            return None
-
-
-UNDECIDED: Final[Reply] = (
-    503,
-    {
-        "problems": ["what became of this is not known in time; it may have been done"],
-        "retry_after": 1,
-        "mend": "begin a new login",
-    },
-)
+            row = None
+        if row is None:
+            raise Unknown
+        return row
 
 
 def _is_decided(row: Challenge | None) -> bool:
     return row is not None and row.phase != "asking"
 
 
-def _begun(challenge: str, row: Challenge | None) -> Reply:
+def _begun(challenge: str, row: Challenge) -> Reply:
     """A challenge that a newer one has ended meanwhile was begun all the same."""
-    if row is None:
-        return UNDECIDED
     if row.phase == "limited":
         return _limited(row.retry_after)
     if row.phase == "unanswered":

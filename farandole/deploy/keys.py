@@ -1,4 +1,5 @@
-"""Whether login's workers will have their key (farandole/passcodes.py), and the same one: said before any is started.
+"""Whether login's workers will have their key (farandole/passcodes.py), and the same one; and whether that for their
+figures, if there is one, is any: said before any worker is started.
 
 Workers of this machine have the environment of the command that started their supervisor, and the project's .env for
 what is empty there; the environment of a later command counts for nothing, and need not have the key.
@@ -7,7 +8,8 @@ what is empty there; the environment of a later command counts for nothing, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from farandole import config, passcodes
 from farandole.deploy.planning import Plan
@@ -23,7 +25,7 @@ def local_problems(plan: Plan, theirs: Mapping[str, str] | None) -> list[Problem
         return []
     here = config.setting(KEY)
     if theirs is None:
-        return _fault(here)
+        return _fault(here) + _fault_of_figures(os.environ)
     key = config.setting(KEY, environment=theirs)
     if _fault(key):
         return [
@@ -41,13 +43,14 @@ def local_problems(plan: Plan, theirs: Mapping[str, str] | None) -> list[Problem
                 "leave it unset to go on with theirs; or farandole deploy stop, and again: codes on their way are lost",
             )
         ]
-    return []
+    return _fault_of_figures(theirs)
 
 
 def compose_problems(plan: Plan) -> list[Problem]:
     """A container draws its own key if it gets none: that will do for one."""
     key = config.setting(KEY)
-    return _fault(key) if key or _workers(plan) > 1 else []
+    of_figures = _fault_of_figures(os.environ) if _workers(plan) else []
+    return [*(_fault(key) if key or _workers(plan) > 1 else []), *of_figures]
 
 
 def _workers(plan: Plan) -> int:
@@ -55,8 +58,16 @@ def _workers(plan: Plan) -> int:
 
 
 def _fault(key: str) -> list[Problem]:
+    return _said_by(partial(passcodes.check, key))
+
+
+def _fault_of_figures(environment: Mapping[str, str]) -> list[Problem]:
+    return _said_by(partial(config.metrics_key, environment))
+
+
+def _said_by(check: Callable[[], object]) -> list[Problem]:
     try:
-        passcodes.check(key)
+        check()
     except ConfigError as error:
         return [Problem(error.what, error.where, error.mend)]
     return []

@@ -231,7 +231,8 @@ def _needs(rests_on: tuple[RestsOn, ...]) -> dict[int, list[RestsOn]]:
 
 
 _NEEDS: Final = {
-    flow: _needs(audit.rules.rests_on) for flow, audit in audit_classes().items() if issubclass(audit, OrderAudit)
+    flow: _needs(audit.rules.rests_on) if issubclass(audit, OrderAudit) else {}
+    for flow, audit in audit_classes().items()
 }
 """By flow."""
 

@@ -78,9 +78,9 @@ def test_a_command_that_comes_again_counts_once(monkeypatch: pytest.MonkeyPatch)
     assert log.audit().counts == {}
 
 
-def test_a_limit_is_forgotten_with_the_user_s_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEEP, "1800")
-    assert found(every(30, 21), monkeypatch) == 0
+def test_no_limit_is_forgotten_because_rows_of_ended_sagas_go_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEEP, "60")
+    assert found(every(30, 21), monkeypatch) == 1
     assert found(every(2, 6), monkeypatch) == 1
 
 

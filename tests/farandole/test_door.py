@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from events import BeginLogin, VerifyCode
-from farandole.door import FULL_FOR, HOP, Door, Full, Misdirected, NoOwner, replied
+from farandole.door import FULL_FOR, HOP, Door, Full, Misdirected, NoOwner, Unknown, replied
 from tests.flows.world import codec
 
 HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
@@ -206,15 +206,18 @@ def test_a_fleeting_command_is_not_written_where_it_would_have_to_wait() -> None
 TOPIC = "n.login.commands"
 
 
-def test_who_meets_a_full_partition_is_told_when_to_come_again() -> None:
-    async def full() -> Any:
-        raise Full
+@pytest.mark.parametrize(("error", "seconds", "mend"), [(Full, FULL_FOR, "wait for"), (Unknown, 1, "begin anew")])
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_what_is_not_done_or_not_known_is_an_answer_also_for_who_has_forwarded_it(
+    error: type[Exception], seconds: int, mend: str, forwarded: bool
+) -> None:
+    async def fails() -> Any:
+        raise error
 
-    status, said, headers = asyncio.run(
-        replied("user", Web(), SimpleNamespace(method="POST", path="/login", headers={}), full())
-    )
-    assert (status, headers) == (503, {"Retry-After": str(FULL_FOR)})
-    assert said["mend"]
+    request = SimpleNamespace(method="POST", path="/login", headers={HOP: "1"} if forwarded else {})
+    status, said, headers = asyncio.run(replied("user", Web(), request, fails()))
+    assert (status, headers) == (503, {"Retry-After": str(seconds)})
+    assert mend in said["mend"]
 
 
 class Unreachable(Asked):
@@ -247,6 +250,6 @@ def test_what_may_have_been_done_is_asked_for_again_only_if_that_is_the_same(
     fleeting: bool, error: type[Exception], times: int
 ) -> None:
     door = Unreachable(fleeting, error)
-    with pytest.raises(NoOwner):
+    with pytest.raises(Unknown if times == 1 else NoOwner):
         at(door, 200)
     assert door.forwarded == times

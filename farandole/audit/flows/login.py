@@ -11,7 +11,6 @@ from collections import deque
 from typing import Any, ClassVar, Final
 
 import events
-from farandole import config
 from farandole.audit.flows import Books, FlowAudit, Moment, Saga
 from farandole.audit.records import LogRecord
 
@@ -61,7 +60,6 @@ class Audit(FlowAudit):
         """User → the challenge that lives."""
         self._newest: dict[str, deque[Challenge]] = {}
         """User → the newest challenges that lived, oldest first."""
-        self._kept_ms = config.keep_seconds() * 1000
         self._challenges: dict[str, Challenge] = {}
         self._superseded: dict[str, int] = {}
         """Challenges that were said to be superseded → how often, until something else of them is read."""
@@ -105,8 +103,6 @@ class Audit(FlowAudit):
 
     def _count(self, saga: Challenge, user: str, at: int) -> None:
         newest = self._newest.setdefault(user, deque(maxlen=MOST))
-        if newest and at - newest[-1].live_at >= self._kept_ms - LATE_MS:
-            newest.clear()  # the user's row may have gone meanwhile, and the limits with it
         saga.live_at = at
         saga.before = tuple(newest[-most] if len(newest) >= most else None for most, _ in LIMITS)
         newest.append(saga)
