@@ -190,9 +190,12 @@ class CancelCredit(Event, frozen=True, gc=False):
     """Refuse a transfer's credit if it has not been done; if it has, nothing.
 
     account: The account; the record's key.
+    asked: When the transfer was asked for, milliseconds since 1970: another time is another transfer, under a key
+        that was forgotten.
     """
 
     account: str
+    asked: int = 0
     saga: str = ""
 
 
@@ -213,11 +216,14 @@ class CreditAccount(Event, frozen=True, gc=False):
     account: The account; the record's key.
     amount: In minor units, from 1.
     currency: ISO 4217, three capital letters.
+    asked: When the transfer was asked for, milliseconds since 1970: another time is another transfer, under a key
+        that was forgotten.
     """
 
     account: str
     amount: int
     currency: str
+    asked: int = 0
     saga: str = ""
 
 
@@ -227,11 +233,14 @@ class DebitAccount(Event, frozen=True, gc=False):
     account: The account; the record's key.
     amount: In minor units, from 1.
     currency: ISO 4217, three capital letters.
+    asked: When the transfer was asked for, milliseconds since 1970: another time is another transfer, under a key
+        that was forgotten.
     """
 
     account: str
     amount: int
     currency: str
+    asked: int = 0
     saga: str = ""
 
 
@@ -268,10 +277,13 @@ class SettleDebit(Event, frozen=True, gc=False):
 
     account: The account; the record's key.
     how: What to do.
+    asked: When the transfer was asked for, milliseconds since 1970: another time is another transfer, under a key
+        that was forgotten.
     """
 
     account: str
     how: DebitEnd
+    asked: int = 0
     saga: str = ""
 
 

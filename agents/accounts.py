@@ -46,9 +46,12 @@ movements = app.Table(
     ended=lambda movement: movement.phase != "debited",
     help="What became of each debit and credit, by transfer and side, in its account's partition.",
 )
-# No `ended`: what was called off may be a dead letter, which comes when somebody redrives it, whenever that is.
+# No `ended`: what was called off may be a dead letter, which comes when somebody redrives it, whenever that is. By the
+# time of the request, too: who sends it again when all else is forgotten means another transfer.
 barred = app.Table(
-    "barred", value=Movement, help="Debits and credits that were called off before they came, until they come."
+    "barred",
+    value=Movement,
+    help="Debits and credits that were called off before they came, by transfer, side, time.",
 )
 # No `ended`: there is no end after which a deposit may not come twice.
 deposits = app.Table("deposits", value=Deposit, help="Every deposit, by account and name.")
@@ -107,7 +110,7 @@ def debit(request: DebitAccount) -> tuple[AccountsDebited | Booked, ...] | Accou
     """Take the amount, if the account may spend it."""
     _check_amount(request.amount)
     key = f"{request.saga}/debit"
-    if _is_barred(key) or key in movements:
+    if key in movements or _bar(key, request) in barred:
         return None
     reason = _why_no_debit(request.account, request.amount, request.currency)
     if reason:
@@ -126,9 +129,9 @@ def settle(
     key = f"{request.saga}/debit"
     known = movements.get(key)
     if request.how == "cancel":
-        if known is not None or key in barred:
+        if known is not None or _bar(key, request) in barred:
             return None
-        barred[key] = Movement(phase="refused")
+        barred[_bar(key, request)] = Movement(phase="refused")
         return AccountsDebitRefused(reason=CALLED_OFF)
     end = "settled" if request.how == "keep" else "refunded"
     if known is not None and known.phase == end:
@@ -150,7 +153,7 @@ def credit(request: CreditAccount) -> tuple[AccountsCredited | Booked, ...] | Ac
     """Add the amount, if the account takes it and nobody has called it off."""
     _check_amount(request.amount)
     key = f"{request.saga}/credit"
-    if _is_barred(key) or key in movements:
+    if key in movements or _bar(key, request) in barred:
         return None
     reason = _why_no_credit(request.account, request.amount, request.currency)
     if reason:
@@ -165,19 +168,14 @@ def credit(request: CreditAccount) -> tuple[AccountsCredited | Booked, ...] | Ac
 def cancel_credit(request: CancelCredit) -> AccountsCreditRefused | None:
     """Whatever comes of it has been said, or is said here: a credit that comes later finds itself refused."""
     key = f"{request.saga}/credit"
-    if key in movements or key in barred:
+    if key in movements or _bar(key, request) in barred:
         return None
-    barred[key] = Movement(phase="refused")
+    barred[_bar(key, request)] = Movement(phase="refused")
     return AccountsCreditRefused(reason=CALLED_OFF)
 
 
-def _is_barred(key: str) -> bool:
-    """Whether it was called off before it came. Now that it has, its row may go like any other."""
-    if key not in barred:
-        return False
-    del barred[key]
-    movements[key] = Movement(phase="refused")
-    return True
+def _bar(movement: str, request: DebitAccount | CreditAccount | SettleDebit | CancelCredit) -> str:
+    return f"{movement}/{request.asked}"
 
 
 # ---- balances and the ledger

@@ -107,7 +107,7 @@ def start(command: StartTransfer, at: int) -> tuple[DebitAccount | Timer[AnswerD
         within=command.within,
     )
     states[command.saga] = _noted(transfer, "asked for the debit", at, due=True)
-    request = DebitAccount(account=command.source, amount=command.amount, currency=command.currency)
+    request = DebitAccount(account=command.source, amount=command.amount, currency=command.currency, asked=at)
     return request, _reminder("debit", transfer)
 
 
@@ -148,7 +148,9 @@ def debited(answer: AccountsDebited, at: int) -> tuple[CreditAccount | Timer[Ans
     states[answer.saga] = _noted(
         replace(_noted(transfer, "debited", at), phase="crediting"), "asked for the credit", at, due=True
     )
-    request = CreditAccount(account=transfer.target, amount=transfer.amount, currency=transfer.currency)
+    request = CreditAccount(
+        account=transfer.target, amount=transfer.amount, currency=transfer.currency, asked=_asked(transfer)
+    )
     return request, _reminder("credit", transfer)
 
 
@@ -163,7 +165,7 @@ def credited(answer: AccountsCredited, at: int) -> tuple[CancelTimer | Transfers
     completed = TransfersCompleted(
         source=transfer.source, target=transfer.target, amount=transfer.amount, currency=transfer.currency
     )
-    return CancelTimer(AnswerDue), completed, SettleDebit(account=transfer.source, how="keep")
+    return CancelTimer(AnswerDue), completed, SettleDebit(account=transfer.source, how="keep", asked=_asked(transfer))
 
 
 def credit_refused(answer: AccountsCreditRefused, at: int) -> tuple[CancelTimer | SettleDebit, ...] | None:
@@ -175,7 +177,7 @@ def credit_refused(answer: AccountsCreditRefused, at: int) -> tuple[CancelTimer 
     assert awaited, f"a credit is refused, the transfer is {transfer.phase}"
     transfer = replace(_noted(transfer, "the credit was refused", at), phase="refunding", reason=answer.reason)
     states[answer.saga] = _noted(transfer, "asked for the refund", at)
-    return CancelTimer(AnswerDue), SettleDebit(account=transfer.source, how="refund")
+    return CancelTimer(AnswerDue), SettleDebit(account=transfer.source, how="refund", asked=_asked(transfer))
 
 
 def refunded(answer: AccountsRefunded, at: int) -> TransfersFailed | None:
@@ -196,10 +198,10 @@ def overdue(timer: AnswerDue, at: int) -> SettleDebit | CancelCredit | None:
     transfer = states[timer.saga]
     if transfer.phase == "debiting" and timer.step == "debit":
         _cancelling(timer.saga, transfer, at, "cancelling_debit", "the debit is late: asked to call it off")
-        return SettleDebit(account=transfer.source, how="cancel")
+        return SettleDebit(account=transfer.source, how="cancel", asked=_asked(transfer))
     if transfer.phase == "crediting" and timer.step == "credit":
         _cancelling(timer.saga, transfer, at, "cancelling_credit", "the credit is late: asked to call it off")
-        return CancelCredit(account=transfer.target)
+        return CancelCredit(account=transfer.target, asked=_asked(transfer))
     return None
 
 
@@ -212,6 +214,10 @@ def _reminder(step: AwaitedStep, transfer: Transfer) -> Timer[AnswerDue]:
 
 
 # ---- the row
+
+
+def _asked(transfer: Transfer) -> int:
+    return transfer.steps[0].at
 
 
 def _noted(transfer: Transfer, what: str, at: int, due: bool = False) -> Transfer:

@@ -282,10 +282,11 @@ def test_a_credit_that_its_cancel_has_overtaken_is_refused_and_creates_no_money(
 
 def forget_what_has_ended(bank: World) -> None:
     """As a week later."""
-    for table in bank.apps["accounts"].rows.values():
-        for key in [key for key, row in table.items() if table.local.ended is not None and table.local.ended(row)]:
-            del table[key]
-    bank.apps["accounts"].undo_log.clear()
+    for service in ("accounts", "transfers"):
+        for table in bank.apps[service].rows.values():
+            for key in [key for key, row in table.items() if table.local.ended is not None and table.local.ended(row)]:
+                del table[key]
+        bank.apps[service].undo_log.clear()
 
 
 @pytest.mark.parametrize(("late", "cancel"), [(CreditAccount, CancelCredit), (DebitAccount, SettleDebit)])
@@ -309,7 +310,28 @@ def test_what_was_called_off_before_it_came_stays_so_for_however_long_it_is_a_de
         bank.run()
     assert balances_of(bank) == {"anna": 100, "ben": 0, "carla": 0}
     check_at_rest(bank)
-    assert not bank.rows("accounts")["barred"]
+
+
+def test_who_sends_a_transfer_again_that_all_have_forgotten_is_barred_by_no_letter_of_the_first(bank: World) -> None:
+    bank.gates = {"CreditAccount@accounts"}
+    saga = start(bank, a_transfer())
+    bank.run()
+    clock(bank, saga)
+    bank.run()
+    [queue] = [queue for queue in bank.queues.values() if queue]
+    letter = queue.popleft()
+    bank.gates = set()
+    bank.run()
+    assert isinstance(ended(bank, saga), TransfersFailed)
+    forget_what_has_ended(bank)
+    assert start(bank, a_transfer()) == saga
+    bank.run()
+    assert bank.row("transfers", "states", saga).phase == "completed"
+    assert balances_of(bank) == {"anna": 90, "ben": 10, "carla": 0}
+    forget_what_has_ended(bank)
+    queue.append(letter)
+    bank.run()
+    assert balances_of(bank) == {"anna": 90, "ben": 10, "carla": 0}
 
 
 def test_an_answer_that_is_late_but_there_when_the_clock_strikes_settles_it(bank: World) -> None:
