@@ -140,6 +140,15 @@ def test_what_a_newer_challenge_has_ended_counts_although_nobody_answered() -> N
     assert login.users["anna"].begun == (NOW, NOW + 1)
 
 
+def test_rows_stay_as_long_as_limits_look_back_however_short_others_are_kept() -> None:
+    users, challenges = login.users.local.keep, login.challenges.local.keep
+    assert users is not None
+    assert challenges is not None
+    assert users(60.0) >= max(seconds for _, seconds in login.CHALLENGES)
+    assert users(10**9) < 10**6, "names that strangers make up do not stay for ever"
+    assert login.LIVES < challenges(60.0) == challenges(10**9) < users(60.0)
+
+
 def test_a_deadline_after_the_answer_changes_nothing() -> None:
     live()
     assert login.lookup_expired(LookupExpired(saga="c-1")) is None
