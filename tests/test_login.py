@@ -24,7 +24,7 @@ from farandole.demo.visitors import Visitor, Ways, other
 from farandole.door import FULL_FOR
 from farandole.system import System, silent
 from tests.farandole.rig import read_all
-from tests.flows.world import codec
+from tests.flows.world import ROOT, codec
 from tests.test_workers import request, wait_until
 
 
@@ -120,6 +120,20 @@ def test_a_stranger_cannot_watch_the_call_that_a_login_begins(system: System) ->
         assert "farandole_calls" not in said
     assert "farandole_calls" in _asked(system, "/metrics", system.metrics_key)[1]
     assert "calls" in json.loads(_asked(system, "/health", system.metrics_key)[1])
+
+
+def test_a_key_for_figures_that_is_set_is_the_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert System(tmp_path, namespace="n.").metrics_key != System(tmp_path, namespace="n.").metrics_key
+    monkeypatch.setenv("FARANDOLE_METRICS_KEY", "of the environment " * 2)
+    assert System(tmp_path, namespace="n.").metrics_key == "of the environment " * 2
+    chosen = {"FARANDOLE_METRICS_KEY": "of this system alone " * 2}
+    assert System(tmp_path, namespace="n.", environment=chosen).metrics_key == "of this system alone " * 2
+
+
+def test_addresses_are_sensitive_wherever_they_stand() -> None:
+    for name in ("directory.looked_up.1", "directory.users.user_registered.1", "directory.tables.directory_user.1"):
+        fields = json.loads((ROOT / "schemas" / f"{name}.avsc").read_text())["fields"]
+        assert [field["sensitive"] for field in fields if field["name"] == "address"] == [True]
 
 
 def test_no_log_and_no_page_has_a_code_or_a_key(system: System) -> None:

@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from farandole import runtime
+from farandole.config import METRICS_KEY
 from farandole.deploy import waits
 from farandole.deploy.compose import ComposeTarget
 from farandole.deploy.keys import compose_problems, local_problems
@@ -94,6 +95,20 @@ def test_the_key_that_counts_is_the_one_of_the_supervisor_that_runs(
     dotenv[KEY] = file
     assert local({KEY: theirs}, "login") == said
     assert local({KEY: theirs}, "order") == []
+
+
+def test_a_short_key_for_figures_is_told_where_logins_would_not_start_for_it(
+    dotenv: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, ONE)
+    said = [f"{METRICS_KEY} has 5 characters"]
+    theirs = {KEY: ONE, METRICS_KEY: "short"}
+    assert local(theirs, "login") == said
+    assert local({KEY: ONE}, "login") == local(None, "login") == local(theirs, "order") == []
+    monkeypatch.setenv(METRICS_KEY, "short")
+    assert local(None, "login") == said
+    assert [each.what for each in compose_problems(plan_for("login"))] == said
+    assert compose_problems(plan_for("order")) == []
 
 
 def test_the_environment_of_a_supervisor_is_its_process_own(tmp_path: Path) -> None:
