@@ -280,7 +280,7 @@ async def replied(what: str, web: Any, request: Any, answer: Awaitable[tuple[int
         status, said["mend"] = 503, "wait for as many seconds as Retry-After says"
     except Unknown:
         said = {"problems": ["what became of this is not known in time; it may have been done"], "retry_after": 1}
-        status, said["mend"] = 503, f"look what became of it, or begin anew; sent again it is another {what}'s request"
+        status, said["mend"] = 503, "look what became of it, or begin anew: the same again would be another request"
     except (NoOwner, KafkaException):
         # To the worker that forwarded it, so that it looks for the owner once more; a 503 of its own is an answer.
         status = 421 if HOP in request.headers else 503
